@@ -1,0 +1,2 @@
+//! The `weir` tool.
+fn main() {}

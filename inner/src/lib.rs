@@ -1,0 +1,2 @@
+//! The inner server: strong model, seeded sampler, encoder, cadence.
+#![forbid(unsafe_code)]

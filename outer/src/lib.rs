@@ -1,0 +1,2 @@
+//! The outer server: OpenAI-style HTTP, sessions, decoder.
+#![forbid(unsafe_code)]

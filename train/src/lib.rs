@@ -1,0 +1,2 @@
+//! Trains the embedded pair with candle-nn.
+#![forbid(unsafe_code)]
