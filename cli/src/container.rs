@@ -1,0 +1,161 @@
+//! The file that `weir compress` writes: a fixed header, the code, a check of both. SPEC 8.2.
+//!
+//! This module reads and writes bytes; it judges the form of a file, never its content. What the code means is
+//! `compress`'s business.
+
+/// What a compressed file says before its code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Hash of the weak model that wrote the code; only the same one reads it.
+    pub model: [u8; 32],
+    /// Hash of the tokenizer, likewise.
+    pub tokenizer: [u8; 32],
+    /// BLAKE3 of the content.
+    pub content: [u8; 32],
+    /// Bytes of content.
+    pub length: u64,
+    /// Tokens of content.
+    pub tokens: u64,
+    /// Positions that a lane's context may take.
+    pub window: u32,
+    /// Tokens kept when a full window is begun anew.
+    pub overlap: u32,
+    /// The token that every lane's first token follows.
+    pub start: u32,
+    /// Parts of the content that are coded side by side.
+    pub lanes: u8,
+}
+
+/// Why some bytes are not a compressed file, or not an intact one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The first bytes are not the magic.
+    #[error("not a file made by `weir compress` (it does not begin with WEIRZIP)")]
+    Foreign,
+    /// A version that this program does not know.
+    #[error("compressed by another version of weir: format {0}, this program reads format {VERSION}")]
+    Version(u8),
+    /// Fewer bytes than header and check take.
+    #[error("the file ends after {got} bytes, its header and check alone take {OVERHEAD}: it is cut short")]
+    Short {
+        /// Bytes there are.
+        got: u64,
+    },
+    /// The check over header and code does not match.
+    #[error("the file is damaged: its check does not match what it holds")]
+    Damaged,
+    /// Intact, but says something that no compressor says.
+    #[error("the file is not valid: {0}")]
+    Invalid(&'static str),
+}
+
+impl Header {
+    /// A whole file.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] where the header would not be read back.
+    pub fn emit(&self, code: &[u8]) -> Result<Vec<u8>, Error> {
+        self.judge()?;
+        let mut out = Vec::with_capacity(OVERHEAD + code.len());
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(&self.model);
+        out.extend_from_slice(&self.tokenizer);
+        out.extend_from_slice(&self.content);
+        out.extend_from_slice(&self.length.to_be_bytes());
+        out.extend_from_slice(&self.tokens.to_be_bytes());
+        out.extend_from_slice(&self.window.to_be_bytes());
+        out.extend_from_slice(&self.overlap.to_be_bytes());
+        out.extend_from_slice(&self.start.to_be_bytes());
+        out.push(self.lanes);
+        out.extend_from_slice(code);
+        let check = check(&out);
+        out.extend_from_slice(&check);
+        Ok(out)
+    }
+
+    /// Takes a file apart into header and code. Any bytes are safe.
+    ///
+    /// # Errors
+    /// Every way in which the bytes differ from a file that [`Header::emit`] made.
+    pub fn parse(file: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let magic = file.get(..MAGIC.len()).ok_or(Error::Foreign)?;
+        if magic != MAGIC {
+            return Err(Error::Foreign);
+        }
+        let short = Error::Short { got: file.len() as u64 };
+        let version = *file.get(MAGIC.len()).ok_or(short)?;
+        if version != VERSION {
+            return Err(Error::Version(version));
+        }
+        if file.len() < OVERHEAD {
+            return Err(short);
+        }
+        let (body, sum) = file.split_last_chunk::<CHECK>().ok_or(short)?;
+        if check(body) != *sum {
+            return Err(Error::Damaged);
+        }
+        let mut rest = Cursor(&body[MAGIC.len() + 1..]);
+        let header = Self {
+            model: rest.take(short)?,
+            tokenizer: rest.take(short)?,
+            content: rest.take(short)?,
+            length: u64::from_be_bytes(rest.take(short)?),
+            tokens: u64::from_be_bytes(rest.take(short)?),
+            window: u32::from_be_bytes(rest.take(short)?),
+            overlap: u32::from_be_bytes(rest.take(short)?),
+            start: u32::from_be_bytes(rest.take(short)?),
+            lanes: u8::from_be_bytes(rest.take(short)?),
+        };
+        header.judge()?;
+        Ok((header, rest.0))
+    }
+
+    /// What the compressor keeps to, so that a decompressor can rely on it.
+    fn judge(&self) -> Result<(), Error> {
+        if self.tokens > self.length {
+            return Err(Error::Invalid("it counts more tokens than bytes"));
+        }
+        if (self.tokens == 0) != (self.length == 0) {
+            return Err(Error::Invalid("it has bytes but no tokens"));
+        }
+        if self.lanes == 0 || self.lanes > MAX_LANES {
+            return Err(Error::Invalid("its number of lanes is outside 1..=128"));
+        }
+        if self.window < 2 || self.overlap == 0 || self.overlap >= self.window {
+            return Err(Error::Invalid("its overlap is not inside its window"));
+        }
+        Ok(())
+    }
+}
+
+struct Cursor<'a>(&'a [u8]);
+
+impl Cursor<'_> {
+    fn take<const N: usize>(&mut self, short: Error) -> Result<[u8; N], Error> {
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or(short)?;
+        self.0 = rest;
+        Ok(*head)
+    }
+}
+
+/// Against accident, not malice: whoever can write the file can write the check.
+fn check(body: &[u8]) -> [u8; CHECK] {
+    let mut sum = [0; CHECK];
+    sum.copy_from_slice(&blake3::hash(body).as_bytes()[..CHECK]);
+    sum
+}
+
+/// The last two bytes show a file that was taken for text and had its line ends changed.
+const MAGIC: &[u8; 9] = b"WEIRZIP\r\n";
+/// The one format so far.
+pub const VERSION: u8 = 1;
+/// Most lanes in a file: as many as a batch has slots.
+pub const MAX_LANES: u8 = 128;
+/// Bytes of the check at the end.
+const CHECK: usize = 16;
+/// Bytes of a file besides its code.
+pub const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + 1 + CHECK;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn header() -> Header {
+    Header {
+        model: [1; 32],
+        tokenizer: [2; 32],
+        content: [3; 32],
+        length: 1000,
+        tokens: 300,
+        window: 256,
+        overlap: 64,
+        start: 0,
+        lanes: 1,
+    }
+}
+
+#[test]
+fn a_file_is_read_back() {
+    let file = header().emit(b"code").unwrap();
+    assert_eq!(file.len(), OVERHEAD + 4);
+    assert_eq!(Header::parse(&file), Ok((header(), b"code".as_slice())));
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let file = header().emit(b"code").unwrap();
+    for bit in 0..file.len() * 8 {
+        let mut file = file.clone();
+        file[bit / 8] ^= 1 << (bit % 8);
+        assert!(Header::parse(&file).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn every_cut_is_noticed() {
+    let file = header().emit(b"code").unwrap();
+    for length in 0..file.len() {
+        assert!(Header::parse(&file[..length]).is_err(), "{length}");
+    }
+    assert_eq!(Header::parse(&file[..20]), Err(Error::Short { got: 20 }));
+}
+
+#[test]
+fn foreign_and_future_files_are_told_apart_from_damaged_ones() {
+    assert_eq!(Header::parse(b""), Err(Error::Foreign));
+    assert_eq!(Header::parse(b"WEIRZIP\n\x01"), Err(Error::Foreign));
+    let mut file = header().emit(b"").unwrap();
+    file[9] = 2;
+    assert_eq!(Header::parse(&file), Err(Error::Version(2)));
+    file[9] = 1;
+    file[30] ^= 1;
+    assert_eq!(Header::parse(&file), Err(Error::Damaged));
+}
+
+#[test]
+fn what_no_compressor_says_is_not_said() {
+    let cases = [
+        Header { tokens: 1001, ..header() },
+        Header { tokens: 0, ..header() },
+        Header { lanes: 0, ..header() },
+        Header { lanes: 129, ..header() },
+        Header { overlap: 256, ..header() },
+        Header { overlap: 0, ..header() },
+        Header { window: 1, overlap: 0, ..header() },
+    ];
+    for case in cases {
+        assert!(matches!(case.emit(b""), Err(Error::Invalid(_))), "{case:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_safe_and_what_parses_is_emitted_again(mut bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        for (place, &byte) in bytes.iter_mut().zip(b"WEIRZIP\r\n\x01") {
+            *place = byte;
+        }
+        if let Ok((header, code)) = Header::parse(&bytes) {
+            prop_assert_eq!(header.emit(code).unwrap(), bytes);
+        }
+    }
+}
