@@ -1,0 +1,21 @@
+//! Exact passes over a vocabulary, shared by codec, sampler and the network (SPEC 4.1).
+//!
+//! A result is a function of the inputs alone. Float steps are single IEEE operations in a written order; what is summed
+//! over the vocabulary is integer, so no order is involved. Every pass has one source, compiled for several vector widths by
+//! [`lanes`]: equal by construction, and tested to be so.
+//!
+//! [`exp`] and [`ln`] are the elementary functions, [`Weights`] turns logits into integers, [`Top`] finds the best ones,
+//! [`chacha`] makes the noise words.
+
+pub mod chacha;
+mod elementary;
+mod lanes;
+mod top;
+mod weights;
+
+pub use elementary::{exp, ln, ln_1p};
+pub use top::Top;
+pub use weights::{ONE, Weights, exp_weight};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Logits to integer weights: fixed-point exp relative to the best logit, and their exact sum.
+
+use super::elementary::exp_in_range;
+use super::lanes::{self, Pass};
+use crate::{Error, Kernel};
+
+/// Weight of the best logit: weights have 30 bits behind the point.
+pub const ONE: u32 = 1 << 30;
+
+/// Floats handled together; a multiple of every vector width.
+const LANES: usize = 16;
+
+/// `floor(e^x * 2^30)` for `x <= 0`, with the polynomial of [`exp`](super::exp) (SPEC 4.1).
+#[inline(always)]
+pub fn exp_weight(x: f32) -> u32 {
+    // Below -87 the weight is 0 anyway, and the polynomial needs its range.
+    let x = if x > -87.0 { x } else { -87.0 };
+    (exp_in_range(x) * ONE as f32) as i32 as u32
+}
+
+/// Unnormalised probabilities of a row of logits: `weights[i] / sum` is the softmax.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// `floor(e^(logit - max) * 2^30)` of each token.
+    pub weights: Vec<u32>,
+    /// Sum of all weights; at least [`ONE`].
+    pub sum: u64,
+    /// The best logit.
+    pub max: f32,
+    /// Best logit of every [`Weights::BLOCK`] tokens.
+    pub block_max: Vec<f32>,
+}
+
+impl Weights {
+    /// Tokens of one entry in `block_max`.
+    pub const BLOCK: usize = 64;
+
+    /// Computes the weights of `logits` into the buffers kept here.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if a logit is infinite or NaN, or there is none.
+    pub fn set(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
+        self.maximum(kernel, logits)?;
+        self.weights.resize(logits.len(), 0);
+        let pass = Exp { logits, max: self.max, scale: 1.0, weights: &mut self.weights };
+        self.sum = lanes::run(kernel, pass);
+        Ok(())
+    }
+
+    /// The same for `logits / temperature`, which is formed as `(logit - max) * (1 / temperature)`.
+    ///
+    /// # Errors
+    /// As [`Weights::set`].
+    pub fn set_scaled(&mut self, kernel: Kernel, logits: &[f32], temperature: f32) -> Result<(), Error> {
+        self.maximum(kernel, logits)?;
+        self.weights.resize(logits.len(), 0);
+        let scale = 1.0 / temperature;
+        self.sum = lanes::run(kernel, Exp { logits, max: self.max, scale, weights: &mut self.weights });
+        Ok(())
+    }
+
+    /// Only `max` and `block_max`.
+    ///
+    /// # Errors
+    /// As [`Weights::set`].
+    pub fn maximum(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
+        self.block_max.resize(logits.len().div_ceil(Self::BLOCK), 0.0);
+        let finite = lanes::run(kernel, Maximum { logits, block_max: &mut self.block_max });
+        self.max = self.block_max.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if finite && self.max.is_finite() { Ok(()) } else { Err(Error::NotFinite) }
+    }
+}
+
+struct Maximum<'a> {
+    logits: &'a [f32],
+    block_max: &'a mut [f32],
+}
+
+impl Pass for Maximum<'_> {
+    /// Whether every logit is finite.
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        // x * 0 is NaN for whatever is not finite, and NaN stays.
+        let mut poison = [0.0f32; LANES];
+        for (block, best) in self.logits.chunks(Weights::BLOCK).zip(self.block_max) {
+            let mut max = [f32::NEG_INFINITY; LANES];
+            let (rows, rest) = block.as_chunks::<LANES>();
+            for row in rows {
+                for lane in 0..LANES {
+                    let x = row[lane];
+                    max[lane] = if x > max[lane] { x } else { max[lane] };
+                    poison[lane] += x * 0.0;
+                }
+            }
+            for &x in rest {
+                max[0] = if x > max[0] { x } else { max[0] };
+                poison[0] += x * 0.0;
+            }
+            let mut all = max[0];
+            for x in max {
+                all = if x > all { x } else { all };
+            }
+            *best = all;
+        }
+        poison.iter().all(|x| !x.is_nan())
+    }
+}
+
+struct Exp<'a> {
+    logits: &'a [f32],
+    max: f32,
+    scale: f32,
+    weights: &'a mut [u32],
+}
+
+impl Pass for Exp<'_> {
+    /// Sum of the weights.
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        let mut sums = [0u64; LANES];
+        let (rows, rest) = self.logits.as_chunks::<LANES>();
+        let (out, out_rest) = self.weights.as_chunks_mut::<LANES>();
+        for (row, out) in rows.iter().zip(out) {
+            for lane in 0..LANES {
+                out[lane] = exp_weight((row[lane] - self.max) * self.scale);
+            }
+            for lane in 0..LANES {
+                sums[lane] += u64::from(out[lane]);
+            }
+        }
+        for (&x, out) in rest.iter().zip(out_rest) {
+            *out = exp_weight((x - self.max) * self.scale);
+            sums[0] += u64::from(*out);
+        }
+        sums.iter().sum()
+    }
+}
