@@ -1,2 +1,23 @@
-//! Bit-exact language models: GGUF and .weir loading, kernels, tokenizer, the Predict trait.
+//! Bit-exact language models: GGUF and .weir loading, kernels, tokenizer, the [`Predict`] trait.
+//!
+//! The logits of a token are a function of (weights, tokens before it) and of nothing else: not of the batch, the
+//! thread count, prefill against single steps, or the CPU's vector width. SPEC.md chapter 2 writes the arithmetic.
+//!
+//! The rooms, in the order a weight passes through them: `gguf` and `weirfile` read a container without trusting it,
+//! `quant` names the block formats, `weights` repacks them, `kernel` multiplies them with activations, `ops` holds
+//! the float steps, `kv` the paged cache, `forward` the network, and [`Model`] ties them to the [`Predict`] trait.
 #![deny(unsafe_code)]
+
+mod error;
+mod gguf;
+mod model;
+mod options;
+mod predict;
+
+#[doc(hidden)]
+pub mod testing;
+
+pub use error::Error;
+pub use model::{Info, Model};
+pub use options::{Kernel, Options};
+pub use predict::{Predict, Slot, Token};

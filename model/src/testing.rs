@@ -1,0 +1,1 @@
+//! A small random model for tests of this crate and of those above it.
