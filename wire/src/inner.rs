@@ -1,0 +1,436 @@
+//! Inner's half of a session. SPEC 6.
+//!
+//! Sans-IO: datagrams come in through [`InnerSession::recv`], frames go out through
+//! [`InnerSession::poll_transmit`], and [`InnerSession::poll_at`] says when to call again. In between, the application
+//! takes in messages and submits codes. Inner speaks only on ticks, in ascending order of ids, at most one frame per
+//! batch and tick and one control frame per tick; it repeats only what it is asked for.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::control::{Control, Kind};
+use crate::error::{Closed, Counters, Dropped, Misbehaviour, Misuse, ParameterError, Refusal};
+use crate::inward::{Body, Data, Hello, Inward};
+use crate::message::{Caps, Message};
+use crate::parameters::{Agreement, Format, Parameters};
+use crate::time::Instant;
+use batch::Batch;
+
+mod batch;
+
+/// Inner's settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InnerConfig {
+    /// Numbers that outer must have set alike.
+    pub parameters: Parameters,
+    /// Hashes that outer must have alike.
+    pub agreement: Agreement,
+    /// Bounds on messages.
+    pub caps: Caps,
+    /// After its start inner is deaf for this long: the longest life of a datagram on the link. An opening from
+    /// before a restart must not be taken for a new one. SPEC 6.2.
+    pub quarantine: Duration,
+    /// A frame is not repeated twice within this time.
+    pub repeat_guard: Duration,
+    /// Least time between control frames.
+    pub control_interval: Duration,
+}
+
+impl InnerConfig {
+    /// Settings with the usual times: 1 s of quarantine, 2 ticks between repeats, 200 ms between control frames.
+    pub const fn new(parameters: Parameters, agreement: Agreement) -> Self {
+        Self {
+            parameters,
+            agreement,
+            caps: Caps {
+                prompt_tokens: crate::message::PROMPT_MAX,
+            },
+            quarantine: Duration::from_secs(1),
+            repeat_guard: Duration::from_micros(2 * parameters.tick as u64),
+            control_interval: Duration::from_millis(200),
+        }
+    }
+}
+
+/// News for inner's application; drain them after every `recv`, before any other call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InnerEvent {
+    /// A session is open; whatever an earlier one had in its slots is gone.
+    Opened {
+        /// The new session.
+        session: u64,
+    },
+    /// The session was closed by an error; all slots are gone.
+    Closed {
+        /// The session that was.
+        session: u64,
+        /// Whose fault.
+        reason: Dropped,
+    },
+    /// An opening was refused; reported once per session id.
+    Refused {
+        /// The session that outer asked for.
+        session: u64,
+        /// What differs.
+        refusal: Refusal,
+    },
+}
+
+/// What a datagram that leaves inner is for: each has its own budget.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Purpose {
+    /// A new frame.
+    Frame,
+    /// A frame that outer asked for again.
+    Repeat,
+    /// A control frame: answer to an opening, or notice that there is no such session.
+    Control,
+}
+
+/// A datagram of inner's, ready to leave; its bytes are in the caller's buffer.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// Which budget it is charged to.
+    pub purpose: Purpose,
+    /// The batch id at its front.
+    pub batch: u16,
+}
+
+/// Inner's half of a session, and of all sessions that follow it.
+#[derive(Debug)]
+pub struct InnerSession {
+    config: InnerConfig,
+    awake: Instant,
+    busy: bool,
+    open: Option<Open>,
+    /// Sessions that were open once; their openings are old.
+    past: VecDeque<u64>,
+    /// The last session that ended by an error, and the error.
+    closed: Option<(u64, Closed)>,
+    reported: Option<(u64, Refusal)>,
+    control: Option<Pending>,
+    /// The first tick on which a control frame may leave.
+    control_tick: u64,
+    cadence: Cadence,
+    events: VecDeque<InnerEvent>,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Open {
+    id: u64,
+    batches: Vec<Batch>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    control: Control,
+    format: Format,
+    /// The first tick on which it may leave.
+    tick: u64,
+}
+
+/// Where in the current tick inner stands: ids below `next_id` have had their turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cadence {
+    tick: u64,
+    next_id: u32,
+}
+
+impl InnerSession {
+    /// A session object without a session; outer opens it.
+    pub fn new(now: Instant, config: InnerConfig) -> Result<Self, ParameterError> {
+        config.parameters.validate()?;
+        Ok(Self {
+            config,
+            awake: now + config.quarantine,
+            busy: false,
+            open: None,
+            past: VecDeque::new(),
+            closed: None,
+            reported: None,
+            control: None,
+            control_tick: 0,
+            cadence: Cadence::default(),
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// While busy, openings of new sessions are put off.
+    pub const fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+    }
+
+    /// Takes a datagram from the link. An error means that it had no effect, or that it closed the session
+    /// (`Misbehaved`, `Diverged`); it is counted, and the caller need not act.
+    pub fn recv(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {
+        self.counters.received += 1;
+        let result = self.process(now, datagram);
+        if let Err(why) = result {
+            self.counters.dropped(why);
+        }
+        result
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<InnerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Hands out the next message of the batch, in order, if it is complete. The application applies it before it
+    /// codes the next frame, and says `taken_in` in that frame.
+    pub fn take_in(&mut self, batch: u16) -> Option<Message> {
+        self.batch_mut(batch)?.messages.take()
+    }
+
+    /// Submits the code of the batch's next frame, and the digest of the coder's state after it; returns the frame's
+    /// number. The frame leaves on the next tick.
+    pub fn submit(&mut self, now: Instant, batch: u16, code: &[u8], digest: u64) -> Result<u64, Misuse> {
+        let Self { config, open, .. } = self;
+        let open = open.as_mut().ok_or(Misuse::NotOpen)?;
+        let tick = tick_of(config, now) + 1;
+        let state = open
+            .batches
+            .get_mut(usize::from(batch))
+            .ok_or(Misuse::NoSuchBatch)?;
+        state.submit(&config.parameters, open.id, batch, tick, code, digest)
+    }
+
+    /// The next datagram that may leave now; its bytes replace those in `out`. Once handed out a frame counts as
+    /// sent: if the budget refuses it, that is a loss like any other, and outer will ask again.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        let tick = tick_of(&self.config, now);
+        if tick > self.cadence.tick {
+            self.cadence = Cadence { tick, next_id: 0 };
+        }
+        let transmit = self
+            .transmit_batch(now, out)
+            .or_else(|| self.transmit_control(out))?;
+        // Every id has one turn per tick, in ascending order; the control id is above all others.
+        self.cadence.next_id = u32::from(transmit.batch) + 1;
+        self.counters.sent += 1;
+        Some(transmit)
+    }
+
+    /// When `poll_transmit` will next have something, if nothing is received or submitted before.
+    pub fn poll_at(&self) -> Option<Instant> {
+        let turn = |id: u16, ready: u64| {
+            let earliest = self.cadence.tick + u64::from(u32::from(id) < self.cadence.next_id);
+            Instant::from_micros(ready.max(earliest) * u64::from(self.config.parameters.tick))
+        };
+        let batches = self.open.iter().flat_map(|open| (0..).zip(&open.batches));
+        let frames = batches.filter_map(|(id, batch)| Some(turn(id, batch.ready()?)));
+        let control = self
+            .control
+            .iter()
+            .map(|pending| turn(pending.format.id.control(), pending.tick.max(self.control_tick)));
+        frames.chain(control).min()
+    }
+
+    /// May a frame of this batch be submitted now? No while one waits for its tick, and no for frame n until n - W is
+    /// acknowledged.
+    pub fn can_send(&self, batch: u16) -> bool {
+        self.batch(batch)
+            .is_some_and(|state| state.can_send(self.config.parameters.window))
+    }
+
+    /// Is the next message of this batch complete?
+    pub fn has_message(&self, batch: u16) -> bool {
+        self.batch(batch).is_some_and(|state| state.messages.has_next())
+    }
+
+    /// Messages that `take_in` has handed out in this batch: what the next frame must say.
+    pub fn taken_in(&self, batch: u16) -> u32 {
+        self.batch(batch).map_or(0, |state| state.messages.taken())
+    }
+
+    /// Frames of the batch that outer has accepted.
+    pub fn acked(&self, batch: u16) -> u64 {
+        self.batch(batch).map_or(0, Batch::acked)
+    }
+
+    /// The open session's id. Work begun under another id must not be submitted.
+    pub fn session(&self) -> Option<u64> {
+        self.open.as_ref().map(|open| open.id)
+    }
+
+    /// The settings.
+    pub const fn config(&self) -> &InnerConfig {
+        &self.config
+    }
+
+    /// Datagrams by fate.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn batch(&self, batch: u16) -> Option<&Batch> {
+        self.open.as_ref()?.batches.get(usize::from(batch))
+    }
+
+    fn batch_mut(&mut self, batch: u16) -> Option<&mut Batch> {
+        self.open.as_mut()?.batches.get_mut(usize::from(batch))
+    }
+
+    fn process(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {
+        if now < self.awake {
+            return Err(Dropped::Stale);
+        }
+        let inward = Inward::parse(datagram)?;
+        let Inward {
+            format,
+            session,
+            body,
+        } = inward;
+        match body {
+            Body::Hello(hello) => self.hello(now, session, format, &hello),
+            Body::HelloOfOtherVersion(_) => {
+                self.refuse(now, session, format, Refusal::Version);
+                Ok(())
+            }
+            Body::Ping if self.session() == Some(session) => {
+                self.answer(now, session, format, Kind::Reply(Ok(())));
+                Ok(())
+            }
+            Body::Data(_) if self.session() == Some(session) && format != self.config.parameters.format => {
+                Err(Dropped::Malformed)
+            }
+            Body::Data(data) if self.session() == Some(session) => self.data(now, session, &data),
+            Body::Ping | Body::Data(_) => {
+                let reason = self
+                    .closed
+                    .filter(|(id, _)| *id == session)
+                    .map_or(Closed::Unknown, |(_, why)| why);
+                self.answer(now, session, format, Kind::Closed(reason));
+                Err(Dropped::Foreign)
+            }
+        }
+    }
+
+    /// SPEC 6.2.
+    fn hello(&mut self, now: Instant, session: u64, format: Format, hello: &Hello) -> Result<(), Dropped> {
+        if self.session() == Some(session) {
+            self.answer(now, session, format, Kind::Reply(Ok(())));
+            return Err(Dropped::Duplicate);
+        }
+        if self.past.contains(&session) {
+            return Err(Dropped::Stale);
+        }
+        let judged = self
+            .config
+            .parameters
+            .compare(&hello.parameters)
+            .and_then(|()| self.config.agreement.compare(&hello.agreement))
+            .and(if self.busy { Err(Refusal::Busy) } else { Ok(()) });
+        if let Err(refusal) = judged {
+            self.refuse(now, session, format, refusal);
+            return Ok(());
+        }
+        self.forget();
+        let batches = (0..self.config.parameters.batches)
+            .map(|_| Batch::default())
+            .collect();
+        self.open = Some(Open { id: session, batches });
+        self.events.push_back(InnerEvent::Opened { session });
+        self.answer(now, session, format, Kind::Reply(Ok(())));
+        Ok(())
+    }
+
+    fn data(&mut self, now: Instant, session: u64, data: &Data<'_>) -> Result<(), Dropped> {
+        let tick = tick_of(&self.config, now) + 1;
+        let (caps, guard) = (self.config.caps, self.config.repeat_guard);
+        let result = match self.batch_mut(data.batch) {
+            Some(batch) => batch.data(now, tick, data, caps, guard),
+            None => Err(Dropped::Misbehaved(Misbehaviour::NoSuchBatch)),
+        };
+        // SPEC 6.6: the first error of this kind ends the session; outer is told when it speaks next.
+        let closed = match result {
+            Err(Dropped::Misbehaved(_)) => Closed::Misbehaved,
+            Err(Dropped::Diverged) => Closed::Diverged,
+            _ => return result,
+        };
+        self.forget();
+        self.closed = Some((session, closed));
+        if let Err(reason) = result {
+            self.events.push_back(InnerEvent::Closed { session, reason });
+        }
+        self.answer(now, session, self.config.parameters.format, Kind::Closed(closed));
+        result
+    }
+
+    /// Drops the open session, if any, and remembers its id.
+    fn forget(&mut self) {
+        if let Some(open) = self.open.take() {
+            if self.past.len() == PAST_MAX {
+                self.past.pop_front();
+            }
+            self.past.push_back(open.id);
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, session: u64, format: Format, refusal: Refusal) {
+        // Nobody may grow the queue by asking.
+        if self.reported != Some((session, refusal)) && self.events.len() < EVENTS_MAX {
+            self.reported = Some((session, refusal));
+            self.events.push_back(InnerEvent::Refused { session, refusal });
+        }
+        self.answer(now, session, format, Kind::Reply(Err(refusal)));
+    }
+
+    /// Queues a control frame. There is one at most: a later answer replaces an earlier one, but nothing about some
+    /// other session pushes out what is said to the open one.
+    fn answer(&mut self, now: Instant, session: u64, format: Format, kind: Kind) {
+        let waiting = self.control.as_ref().map(|pending| pending.control.session);
+        if waiting.is_some() && waiting == self.session() && waiting != Some(session) {
+            return;
+        }
+        let next = tick_of(&self.config, now) + 1;
+        let tick = self.control.as_ref().map_or(next, |pending| pending.tick);
+        self.control = Some(Pending {
+            control: Control { kind, session },
+            format,
+            tick,
+        });
+    }
+
+    fn transmit_batch(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        let Cadence { tick, next_id } = self.cadence;
+        let open = self.open.as_mut()?;
+        for (id, batch) in (0_u16..).zip(&mut open.batches).skip(next_id as usize) {
+            if let Some((purpose, frame)) = batch.due(now, tick) {
+                out.clear();
+                out.extend_from_slice(frame);
+                self.counters.repeats += u64::from(purpose == Purpose::Repeat);
+                return Some(Transmit { purpose, batch: id });
+            }
+        }
+        None
+    }
+
+    fn transmit_control(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        let Cadence { tick, next_id } = self.cadence;
+        let pending = self.control.take_if(|pending| {
+            pending.tick.max(self.control_tick) <= tick && next_id <= u32::from(pending.format.id.control())
+        })?;
+        let tick_micros = u128::from(self.config.parameters.tick);
+        let wait = self.config.control_interval.as_micros().div_ceil(tick_micros);
+        self.control_tick = tick.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX));
+        out.clear();
+        pending.control.emit(pending.format, out);
+        Some(Transmit {
+            purpose: Purpose::Control,
+            batch: pending.format.id.control(),
+        })
+    }
+}
+
+fn tick_of(config: &InnerConfig, now: Instant) -> u64 {
+    now.micros() / u64::from(config.parameters.tick)
+}
+
+/// Ids of past sessions that are remembered. SPEC 6.2.
+const PAST_MAX: usize = 16;
+const EVENTS_MAX: usize = 64;

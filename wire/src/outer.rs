@@ -1,0 +1,480 @@
+//! Outer's half of a session. SPEC 6.
+//!
+//! Sans-IO like inner's: [`OuterSession::recv`], [`OuterSession::poll_transmit`], [`OuterSession::poll_at`]. The
+//! application opens the session, submits messages, takes frames in order with [`OuterSession::poll_frame`], decodes
+//! each and reports with [`OuterSession::accept`]. When the session is lost it drops what was in the slots and calls
+//! [`OuterSession::open`] again with a fresh id.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use thiserror::Error;
+
+use crate::control::{Control, Kind};
+use crate::error::{Closed, Counters, Dropped, Misbehaviour, Misuse, ParameterError, Refusal};
+use crate::frame::Frame;
+use crate::inward::{Body, DATA_HEADER_LEN, Data, Hello, Inward};
+use crate::message::{Caps, Message};
+use crate::parameters::{Agreement, Parameters};
+use crate::time::{Backoff, Instant};
+use batch::Batch;
+
+mod batch;
+
+/// Outer's settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OuterConfig {
+    /// Numbers that inner must have set alike.
+    pub parameters: Parameters,
+    /// Hashes that inner must have alike.
+    pub agreement: Agreement,
+    /// Bounds on messages; not above inner's.
+    pub caps: Caps,
+    /// Longest inward datagram in bytes.
+    pub inward_mtu: u16,
+    /// First wait before anything is said again.
+    pub retry: Duration,
+    /// Longest wait before anything is said again; waits double up to it.
+    pub retry_cap: Duration,
+    /// How long a gap in the frames may be mere reordering before a repeat is asked for.
+    pub reorder: Duration,
+    /// Silence, while an answer is owed, after which inner is asked whether it still knows the session.
+    pub ping_after: Duration,
+    /// Silence, while an answer is owed, after which the session is lost.
+    pub lost_after: Duration,
+    /// At most this many datagrams leave in a `pace_interval`.
+    pub pace: u32,
+    /// See `pace`.
+    pub pace_interval: Duration,
+}
+
+impl OuterConfig {
+    /// Settings with the usual times, on the scale of the tick.
+    pub fn new(parameters: Parameters, agreement: Agreement) -> Self {
+        Self {
+            parameters,
+            agreement,
+            caps: Caps::default(),
+            inward_mtu: 1472,
+            retry: (parameters.tick() * 4).max(Duration::from_millis(100)),
+            retry_cap: Duration::from_secs(5),
+            reorder: parameters.tick(),
+            ping_after: Duration::from_secs(5),
+            lost_after: Duration::from_secs(20),
+            pace: 32,
+            pace_interval: Duration::from_millis(1),
+        }
+    }
+
+    fn validate(&self) -> Result<(), ParameterError> {
+        self.parameters.validate()?;
+        let in_range = [
+            (
+                "inward_mtu",
+                u64::from(self.inward_mtu),
+                256,
+                65_507,
+                "256 to 65507 bytes",
+            ),
+            ("pace", u64::from(self.pace), 1, u64::from(u32::MAX), "at least 1"),
+            (
+                "retry",
+                self.retry.as_micros() as u64,
+                1,
+                u64::MAX,
+                "at least 1 microsecond",
+            ),
+            (
+                "pace_interval",
+                self.pace_interval.as_micros() as u64,
+                1,
+                u64::MAX,
+                "at least 1 microsecond",
+            ),
+        ];
+        for (name, value, least, most, range) in in_range {
+            if value < least || value > most {
+                return Err(ParameterError { name, value, range });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where outer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Not opened yet.
+    Idle,
+    /// The opening is repeated until inner answers.
+    Connecting,
+    /// Messages may be submitted.
+    Open,
+    /// Inner refused; `open` may try again once the cause is mended.
+    Refused(Refusal),
+    /// The session is gone with all its slots; `open` starts a new one.
+    Lost(Lost),
+}
+
+/// Why a session was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Lost {
+    /// Nothing was heard for `lost_after` though an answer was owed.
+    #[error("inner is silent")]
+    Silent,
+    /// Inner closed it, or does not know it (it was restarted).
+    #[error("inner closed the session: {0}")]
+    Closed(Closed),
+    /// Frames of this batch never match their check, byte for byte the same each time: the coders' states differ.
+    #[error("the coders' states differ in batch {batch}")]
+    Diverged {
+        /// The batch.
+        batch: u16,
+    },
+    /// Inner broke the protocol.
+    #[error("inner misbehaved: {0}")]
+    Misbehaved(Misbehaviour),
+    /// The application gave it up, because a frame did not decode.
+    #[error("a frame did not decode")]
+    Undecodable,
+}
+
+/// News for outer's application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OuterEvent {
+    /// The session is open.
+    Opened,
+    /// Inner refused the session and said why.
+    Refused(Refusal),
+    /// The session is lost with all its slots.
+    Lost(Lost),
+}
+
+/// A frame whose check is good, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Its batch.
+    pub batch: u16,
+    /// Its number in the batch.
+    pub number: u64,
+    /// Its code without trailing zeros, which are implied.
+    pub code: Vec<u8>,
+}
+
+/// Outer's half of a session, and of all sessions that follow it.
+#[derive(Debug)]
+pub struct OuterSession {
+    config: OuterConfig,
+    state: State,
+    session: u64,
+    batches: Vec<Batch>,
+    /// Next opening (while connecting) or ping (while open).
+    knock: Backoff,
+    /// Last sign of life, or when an answer began to be owed.
+    heard: Instant,
+    pace: Pace,
+    /// Batch whose turn is next, so that none starves.
+    turn: usize,
+    events: VecDeque<OuterEvent>,
+    counters: Counters,
+}
+
+/// Datagrams left in the running interval.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    until: Instant,
+    left: u32,
+}
+
+impl OuterSession {
+    /// A session object without a session.
+    pub fn new(config: OuterConfig) -> Result<Self, ParameterError> {
+        config.validate()?;
+        Ok(Self {
+            config,
+            state: State::Idle,
+            session: 0,
+            batches: Vec::new(),
+            knock: Backoff::new(config.retry, config.retry_cap),
+            heard: Instant::ZERO,
+            pace: Pace {
+                until: Instant::ZERO,
+                left: 0,
+            },
+            turn: 0,
+            events: VecDeque::new(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Begins a new session under a fresh random id, from any state. Nothing of an earlier session is left.
+    pub fn open(&mut self, now: Instant, session: u64) {
+        let config = &self.config;
+        self.batches = (0..config.parameters.batches)
+            .map(|_| Batch::new(config))
+            .collect();
+        self.state = State::Connecting;
+        self.session = session;
+        self.turn = 0;
+        self.knock.restart(now, Duration::ZERO);
+    }
+
+    /// Gives the session up, because a frame did not decode; `open` starts a new one.
+    pub fn abandon(&mut self) {
+        self.lose(Lost::Undecodable);
+    }
+
+    /// Takes a datagram from the link. An error means that it had no effect, or that it ended the session
+    /// (`Misbehaved`, `Diverged`: see the event); it is counted, and the caller need not act.
+    pub fn recv(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {
+        self.counters.received += 1;
+        let result = self.process(now, datagram);
+        if let Err(why) = result {
+            self.counters.dropped(why);
+        }
+        result
+    }
+
+    /// The next event, oldest first.
+    pub fn poll_event(&mut self) -> Option<OuterEvent> {
+        self.events.pop_front()
+    }
+
+    /// Submits a message to a batch; returns its number. It is repeated until a frame has taken it in.
+    pub fn submit(&mut self, now: Instant, batch: u16, message: &Message) -> Result<u32, Misuse> {
+        if self.state != State::Open {
+            return Err(Misuse::NotOpen);
+        }
+        message.check(self.config.caps).map_err(Misuse::Message)?;
+        let was_owed = self.is_owed();
+        let state = self
+            .batches
+            .get_mut(usize::from(batch))
+            .ok_or(Misuse::NoSuchBatch)?;
+        let number = state.submit(now, message)?;
+        if !was_owed {
+            // Silence counts from when something is owed.
+            self.heard = now;
+            self.knock.restart(now, self.config.ping_after);
+        }
+        Ok(number)
+    }
+
+    /// The next frame to decode. Frames of a batch come in order; several may be out before the first is accepted.
+    pub fn poll_frame(&mut self) -> Option<Received> {
+        if self.state != State::Open {
+            return None;
+        }
+        (0..).zip(&mut self.batches).find_map(|(batch, state)| {
+            let (number, code) = state.deliver()?;
+            Some(Received { batch, number, code })
+        })
+    }
+
+    /// Reports the oldest delivered frame of the batch as decoded: how many messages it says inner has taken in,
+    /// the digest of the coder's state after it, and whether any slot of the batch is still owed tokens.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        batch: u16,
+        taken_in: u32,
+        digest: u64,
+        live: bool,
+    ) -> Result<(), Misuse> {
+        if self.state != State::Open {
+            return Err(Misuse::NotOpen);
+        }
+        let state = self
+            .batches
+            .get_mut(usize::from(batch))
+            .ok_or(Misuse::NoSuchBatch)?;
+        let result = state.accept(now, taken_in, digest, live);
+        if let Err(Misuse::Misbehaved(how)) = result {
+            self.lose(Lost::Misbehaved(how));
+        }
+        result
+    }
+
+    /// The next datagram to send; its bytes replace those in `out`. False if there is none now.
+    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        self.check_silence(now);
+        if now >= self.pace.until {
+            self.pace = Pace {
+                until: now + self.config.pace_interval,
+                left: self.config.pace,
+            };
+        }
+        let sent = self.pace.left > 0 && self.transmit(now, out);
+        self.pace.left -= u32::from(sent);
+        self.counters.sent += u64::from(sent);
+        sent
+    }
+
+    /// When to call `poll_transmit` again, if nothing is received, submitted or accepted before.
+    /// [`Instant::ZERO`] means at once.
+    pub fn poll_at(&self) -> Option<Instant> {
+        let (talk, lost) = match self.state {
+            State::Connecting => (self.knock.at(), None),
+            State::Open => {
+                let owed = self.is_owed();
+                let batches = self.batches.iter().filter_map(Batch::poll_at);
+                let talk = batches.chain(self.knock.at().filter(|_| owed)).min();
+                (talk, owed.then(|| self.heard + self.config.lost_after))
+            }
+            State::Idle | State::Refused(_) | State::Lost(_) => (None, None),
+        };
+        let talk = talk.map(|at| {
+            if self.pace.left == 0 {
+                at.max(self.pace.until)
+            } else {
+                at
+            }
+        });
+        talk.into_iter().chain(lost).min()
+    }
+
+    /// Where outer stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// The current session's id.
+    pub const fn session(&self) -> u64 {
+        self.session
+    }
+
+    /// Messages of the batch that inner has not taken in yet.
+    pub fn outstanding(&self, batch: u16) -> usize {
+        self.batches.get(usize::from(batch)).map_or(0, Batch::outstanding)
+    }
+
+    /// The settings.
+    pub const fn config(&self) -> &OuterConfig {
+        &self.config
+    }
+
+    /// Datagrams by fate.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn process(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {
+        let Parameters { format, .. } = self.config.parameters;
+        let frame = Frame::new_checked(format, datagram)?;
+        if frame.batch() == format.id.control() {
+            let control = Control::parse(format, &frame).map_err(|_| Dropped::Damaged)?;
+            return self.control(now, control);
+        }
+        if self.state != State::Open {
+            return Err(Dropped::Foreign);
+        }
+        let state = self
+            .batches
+            .get_mut(usize::from(frame.batch()))
+            .ok_or(Dropped::Foreign)?;
+        let result = state.recv(now, self.session, &self.config, frame.batch(), &frame);
+        match result {
+            Ok(()) => self.hear(now),
+            Err(Dropped::Diverged) => self.lose(Lost::Diverged { batch: frame.batch() }),
+            Err(Dropped::Misbehaved(how)) => self.lose(Lost::Misbehaved(how)),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// SPEC 5.3, 6.2.
+    fn control(&mut self, now: Instant, control: Control) -> Result<(), Dropped> {
+        if control.session != self.session {
+            return Err(Dropped::Foreign);
+        }
+        match (self.state, control.kind) {
+            (State::Connecting, Kind::Reply(Ok(()))) => {
+                self.state = State::Open;
+                self.knock.clear();
+                self.heard = now;
+                self.events.push_back(OuterEvent::Opened);
+            }
+            (State::Connecting, Kind::Reply(Err(Refusal::Busy))) => {} // the opening is repeated anyway
+            (State::Connecting, Kind::Reply(Err(refusal))) => {
+                self.state = State::Refused(refusal);
+                self.batches.clear();
+                self.events.push_back(OuterEvent::Refused(refusal));
+            }
+            (State::Open, Kind::Reply(Ok(()))) => self.hear(now),
+            (State::Open, Kind::Closed(why)) => self.lose(Lost::Closed(why)),
+            _ => return Err(Dropped::Stale),
+        }
+        Ok(())
+    }
+
+    /// A sign of life.
+    fn hear(&mut self, now: Instant) {
+        self.heard = now;
+        self.knock.restart(now, self.config.ping_after);
+    }
+
+    fn lose(&mut self, why: Lost) {
+        if matches!(self.state, State::Connecting | State::Open) {
+            self.state = State::Lost(why);
+            self.batches.clear();
+            self.events.push_back(OuterEvent::Lost(why));
+        }
+    }
+
+    fn is_owed(&self) -> bool {
+        self.batches.iter().any(Batch::is_owed)
+    }
+
+    /// SPEC 6.6. While connecting there is no such limit: the opening is repeated for ever.
+    fn check_silence(&mut self, now: Instant) {
+        if self.state == State::Open && self.is_owed() && now >= self.heard + self.config.lost_after {
+            self.lose(Lost::Silent);
+        }
+    }
+
+    fn transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let OuterConfig {
+            parameters,
+            agreement,
+            ..
+        } = self.config;
+        let inward = |body| Inward {
+            format: parameters.format,
+            session: self.session,
+            body,
+        };
+        let knocks = match self.state {
+            State::Connecting => Some(Body::Hello(Hello {
+                parameters,
+                agreement,
+            })),
+            State::Open if self.is_owed() => Some(Body::Ping),
+            State::Open => None,
+            State::Idle | State::Refused(_) | State::Lost(_) => return false,
+        };
+        if let Some(body) = knocks.filter(|_| self.knock.is_due(now)) {
+            out.clear();
+            inward(body).emit(out);
+            self.knock.fired(now);
+            return true;
+        }
+        if self.state != State::Open {
+            return false;
+        }
+        let room = usize::from(self.config.inward_mtu) - DATA_HEADER_LEN;
+        for step in 0..self.batches.len() {
+            let index = (self.turn + step) % self.batches.len();
+            let batch = &mut self.batches[index];
+            if let Some(told) = batch.tell(now, room) {
+                let data = Data::new(index as u16, told.ack, told.digest, told.missing, &told.pieces);
+                out.clear();
+                inward(Body::Data(data)).emit(out);
+                self.turn = index + 1;
+                self.counters.repeats += u64::from(told.missing.count_ones());
+                return true;
+            }
+        }
+        false
+    }
+}
