@@ -75,4 +75,6 @@ pub mod inward;
 pub mod message;
 pub mod outer;
 mod parameters;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 mod time;

@@ -312,8 +312,11 @@ impl OuterSession {
     }
 
     /// When to call `poll_transmit` again, if nothing is received, submitted or accepted before.
-    /// [`Instant::ZERO`] means at once.
+    /// [`Instant::ZERO`] means at once; so it does while events wait, for `poll_transmit` too can lose a session.
     pub fn poll_at(&self) -> Option<Instant> {
+        if !self.events.is_empty() {
+            return Some(Instant::ZERO);
+        }
         let (talk, lost) = match self.state {
             State::Connecting => (self.knock.at(), None),
             State::Open => {
