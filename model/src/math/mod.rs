@@ -5,14 +5,16 @@
 //! [`lanes`]: equal by construction, and tested to be so.
 //!
 //! [`exp`] and [`ln`] are the elementary functions, [`Weights`] turns logits into integers, [`Top`] finds the best ones,
-//! [`chacha`] makes the noise words.
+//! [`chacha`] makes the noise words, [`expert`] and [`add_scaled`] are small softmaxes over candidates.
 
+mod blend;
 pub mod chacha;
 mod elementary;
-mod lanes;
+pub(crate) mod lanes;
 mod top;
 mod weights;
 
+pub use blend::{add_scaled, expert};
 pub use elementary::{exp, ln, ln_1p};
 pub use top::Top;
 pub use weights::{ONE, Weights, exp_weight};

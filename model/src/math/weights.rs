@@ -15,7 +15,16 @@ const LANES: usize = 16;
 pub fn exp_weight(x: f32) -> u32 {
     // Below -87 the weight is 0 anyway, and the polynomial needs its range.
     let x = if x > -87.0 { x } else { -87.0 };
-    (exp_in_range(x) * ONE as f32) as i32 as u32
+    let x = if x < 0.0 { x } else { 0.0 };
+    truncate(exp_in_range(x) * ONE as f32)
+}
+
+/// `floor(y)` for `0 <= y <= 2^30`, in one vector instruction: `as` would also test for what cannot be.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn truncate(y: f32) -> u32 {
+    // SAFETY: the only caller clamps x to -87..=0 (a NaN too), so y is at most 2^30.
+    unsafe { y.to_int_unchecked::<i32>() as u32 }
 }
 
 /// Unnormalised probabilities of a row of logits: `weights[i] / sum` is the softmax.
@@ -121,21 +130,14 @@ impl Pass for Exp<'_> {
 
     #[inline(always)]
     fn run(self) -> u64 {
-        let mut sums = [0u64; LANES];
-        let (rows, rest) = self.logits.as_chunks::<LANES>();
-        let (out, out_rest) = self.weights.as_chunks_mut::<LANES>();
-        for (row, out) in rows.iter().zip(out) {
-            for lane in 0..LANES {
-                out[lane] = exp_weight((row[lane] - self.max) * self.scale);
+        let mut sum = 0;
+        // Small enough for the first level cache, so that the second loop costs little.
+        for (logits, weights) in self.logits.chunks(1024).zip(self.weights.chunks_mut(1024)) {
+            for (&x, weight) in logits.iter().zip(&mut *weights) {
+                *weight = exp_weight((x - self.max) * self.scale);
             }
-            for lane in 0..LANES {
-                sums[lane] += u64::from(out[lane]);
-            }
+            sum += weights.iter().map(|&weight| u64::from(weight)).sum::<u64>();
         }
-        for (&x, out) in rest.iter().zip(out_rest) {
-            *out = exp_weight((x - self.max) * self.scale);
-            sums[0] += u64::from(*out);
-        }
-        sums.iter().sum()
+        sum
     }
 }

@@ -1,0 +1,189 @@
+//! What encoder and decoder of a batch keep alike: live slots, what was learned, the digest.
+
+use weir_model::{Kernel, Predict, Slot, Token};
+
+use crate::coder::Interval;
+use crate::framing::{Before, Framing};
+use crate::noise::Noise;
+use crate::query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
+use crate::stop::{Found, Matcher, State};
+use crate::winner::Predictor;
+use crate::Error;
+
+/// Why a slot's answer is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// An end token of the model; it is the last of the tokens.
+    Token,
+    /// A stop string: which one, and where in the bytes of the last token it ends.
+    Stop(Found),
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// Inner does not take the query.
+    Refused,
+    /// Inner could not go on.
+    Failed,
+}
+
+/// A live slot.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) handle: Slot,
+    seed: Seed,
+    pub(crate) sampling: Sampling,
+    max_tokens: u32,
+    matcher: Matcher,
+    /// The last token, which the weak model has not been fed yet.
+    pub(crate) pending: Token,
+    /// Tokens sent.
+    pub(crate) position: u32,
+    pub(crate) before: Before,
+}
+
+/// What of a slot changes with every token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pending: Token,
+    position: u32,
+    stop: State,
+}
+
+impl Live {
+    pub(crate) fn noise(&self) -> Noise {
+        Noise::new(&self.seed, self.position)
+    }
+
+    /// Takes the next token of the answer; tells whether the answer is over (SPEC 4.9).
+    pub(crate) fn accept(&mut self, token: Token, vocabulary: &Vocabulary) -> Option<End> {
+        self.pending = token;
+        self.position += 1;
+        if vocabulary.end.contains(&token) {
+            return Some(End::Token);
+        }
+        if let Some(found) = self.matcher.push(vocabulary.token_bytes(token)) {
+            return Some(End::Stop(found));
+        }
+        (self.position == self.max_tokens).then_some(End::MaxTokens)
+    }
+
+    /// How many of `tokens` belong to the answer, and whether it ends with them. The slot is as before.
+    pub(crate) fn measure(&mut self, tokens: &[Token], vocabulary: &Vocabulary) -> (usize, bool) {
+        let point = self.point();
+        let ends = |&token: &Token| self.accept(token, vocabulary).is_some();
+        let last = tokens.iter().position(ends);
+        self.restore(point);
+        last.map_or((tokens.len(), false), |last| (last + 1, true))
+    }
+
+    pub(crate) fn point(&self) -> Point {
+        Point { pending: self.pending, position: self.position, stop: self.matcher.state() }
+    }
+
+    pub(crate) fn restore(&mut self, point: Point) {
+        let Point { pending, position, stop } = point;
+        (self.pending, self.position) = (pending, position);
+        self.matcher.restore(stop);
+    }
+}
+
+/// A batch as one end sees it.
+#[derive(Debug)]
+pub(crate) struct Batch<P> {
+    pub(crate) model: P,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) slots: [Option<Live>; MAX_SLOTS],
+    pub(crate) predictor: Predictor,
+    pub(crate) framing: Framing,
+    digest: u64,
+    broken: bool,
+}
+
+impl<P: Predict> Batch<P> {
+    pub(crate) fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
+        Self {
+            model,
+            vocabulary,
+            slots: [const { None }; MAX_SLOTS],
+            predictor: Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable)),
+            framing: Framing::new(settings.full.clamp(1, MAX_COUNT as u8)),
+            digest: 0,
+            broken: false,
+        }
+    }
+
+    pub(crate) fn open(&mut self, slot: u8, query: &Query) -> Result<(), Error> {
+        self.check()?;
+        match self.slots.get(usize::from(slot)) {
+            Some(None) => {}
+            Some(Some(_)) => return Err(Error::Slot { slot, problem: "live already" }),
+            None => return Err(Error::Slot { slot, problem: "out of range" }),
+        }
+        query.check(self.model.vocab(), self.model.max_context())?;
+        let Some((&pending, before)) = query.prompt.split_last() else { return Err(Error::Prompt) };
+        let handle = self.model.open()?;
+        if let Err(error) = self.model.prefill(handle, before) {
+            self.model.close(handle);
+            return Err(error.into());
+        }
+        self.slots[usize::from(slot)] = Some(Live {
+            handle,
+            seed: query.seed,
+            sampling: query.sampling,
+            max_tokens: query.max_tokens,
+            matcher: Matcher::new(&query.stop),
+            pending,
+            position: 0,
+            before: Before::Fresh,
+        });
+        Ok(())
+    }
+
+    /// Frees a slot; one that is not live is let be.
+    pub(crate) fn close(&mut self, slot: u8) {
+        if let Some(live) = self.slots.get_mut(usize::from(slot)).and_then(Option::take) {
+            self.model.close(live.handle);
+        }
+    }
+
+    /// Mixes the state after a frame into the digest (SPEC 4.10).
+    pub(crate) fn seal(&mut self, interval: Interval) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let mut sink = |bytes: &[u8]| {
+            hasher.update(bytes);
+        };
+        sink(&self.digest.to_le_bytes());
+        sink(&interval.low.to_le_bytes());
+        sink(&interval.range.to_le_bytes());
+        self.predictor.learned().bytes(&mut sink);
+        self.framing.bytes(&mut sink);
+        for (slot, live) in self.live() {
+            sink(&[slot]);
+            sink(&live.position.to_le_bytes());
+            sink(&live.pending.to_le_bytes());
+        }
+        let hash = hasher.finalize();
+        let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
+        self.digest = u64::from_le_bytes(*first);
+        self.digest
+    }
+
+    /// Notes that a frame has begun: if it does not come to [`Batch::mend`], the batch is out of step for good.
+    pub(crate) fn breach(&mut self) -> Result<(), Error> {
+        self.check()?;
+        self.broken = true;
+        Ok(())
+    }
+
+    pub(crate) fn mend(&mut self) {
+        self.broken = false;
+    }
+
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u8, &Live)> {
+        let slots = (0u8..).zip(&self.slots);
+        slots.filter_map(|(slot, live)| live.as_ref().map(|live| (slot, live)))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.broken { Err(Error::Broken) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,141 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn sealed(symbols: &[(u32, u32)]) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    for &(start, width) in symbols {
+        encoder.code(start, width);
+    }
+    let mut code = vec![9];
+    let tail = encoder.tail();
+    assert_eq!(encoder.seal(&mut code), tail);
+    code.split_off(1)
+}
+
+fn check(symbols: &[(u32, u32)]) -> Vec<u8> {
+    let code = sealed(symbols);
+    assert_ne!(code.last(), Some(&0));
+    for zeros in [0, 3] {
+        let mut padded = code.clone();
+        padded.resize(code.len() + zeros, 0);
+        let mut decoder = Decoder::new(&padded);
+        for &(start, width) in symbols {
+            let at = decoder.peek();
+            assert!(at >= start && at - start < width, "{at} in {start} + {width}");
+            decoder.take(start, width);
+        }
+        assert!(decoder.is_canonical());
+    }
+    code
+}
+
+/// Any `(start, width)` with `width > 0` inside 2^32, small and large ones alike.
+fn symbol() -> impl Strategy<Value = (u32, u32)> {
+    (any::<u32>(), 0..32u32, any::<u32>()).prop_map(|(start, shift, width)| {
+        let room = (1u64 << 32) - u64::from(start);
+        let width = u64::from(width >> shift).clamp(1, room.min(u64::from(u32::MAX)));
+        (start, width as u32)
+    })
+}
+
+#[test]
+fn nothing_is_no_bytes() {
+    assert!(check(&[]).is_empty());
+    assert!(check(&[(0, u32::MAX)]).is_empty());
+    assert!(check(&[(0, 1); 1]).is_empty());
+}
+
+#[test]
+fn certain_symbols_are_free() {
+    assert!(check(&vec![(0, u32::MAX); 100_000]).len() <= 1);
+    assert!(check(&vec![(1, u32::MAX); 100_000]).len() <= 2);
+}
+
+#[test]
+fn carries_through_long_runs() {
+    // The middle of the unit interval narrowed from below and then left upwards: 0x7fffff... becomes 0x8000...
+    for n in 1..40 {
+        let mut symbols = vec![((1 << 31) - 1, 2)];
+        symbols.extend(vec![((1 << 31) - 1, 2); n]);
+        check(&symbols);
+        symbols.push((u32::MAX, 1));
+        check(&symbols);
+        symbols.extend([(u32::MAX - 1, 2); 9]);
+        check(&symbols);
+    }
+    check(&[(u32::MAX, 1); 50]);
+    check(&[(u32::MAX - 1, 1); 50]);
+}
+
+#[test]
+fn restore_forgets() {
+    let mut encoder = Encoder::default();
+    for i in 0..1000u32 {
+        encoder.code(i * 7919, 1 << (i % 30));
+        let mark = encoder.mark();
+        let before = encoder.tail();
+        for _ in 0..=i % 20 {
+            encoder.code(u32::MAX - i, 1 + i % 7 % (i + 1));
+        }
+        encoder.restore(&mark);
+        assert_eq!((encoder.mark(), encoder.tail()), (mark, before));
+    }
+    let kept: Vec<_> = (0..1000u32).map(|i| (i * 7919, 1 << (i % 30))).collect();
+    let mut code = Vec::new();
+    encoder.seal(&mut code);
+    assert_eq!(code, sealed(&kept));
+    encoder.reset();
+    assert_eq!(encoder.tail(), 0);
+}
+
+proptest! {
+    #[test]
+    fn roundtrip(symbols in prop::collection::vec(symbol(), 0..300)) {
+        let code = check(&symbols);
+        let bits: f64 = symbols.iter().map(|s| 32.0 - f64::from(s.1).log2()).sum();
+        // A sealed code costs at most one byte more than its content.
+        prop_assert!(code.len() as f64 <= (bits / 8.0).ceil() + 1.0, "{} bytes for {bits} bits", code.len());
+    }
+
+    #[test]
+    fn any_bytes_decode(code in prop::collection::vec(any::<u8>(), 0..40), widths in prop::collection::vec(1..u32::MAX, 40)) {
+        let mut decoder = Decoder::new(&code);
+        let mut symbols = Vec::new();
+        for width in widths {
+            // Two symbols: below `width` and the rest.
+            let (start, width) = if decoder.peek() < width { (0, width) } else { (width, width.wrapping_neg()) };
+            decoder.take(start, width);
+            symbols.push((start, width));
+        }
+        let again = sealed(&symbols);
+        let len = code.iter().rposition(|&b| b != 0).map_or(0, |n| n + 1);
+        prop_assert_eq!(decoder.is_canonical(), again == code[..len]);
+    }
+
+    #[test]
+    fn no_shorter_code(symbols in prop::collection::vec(symbol(), 1..6)) {
+        let code = sealed(&symbols);
+        if let Some(len) = code.len().checked_sub(1) {
+            // Neither the prefix nor its successor leads to the same symbols.
+            for up in [0u64, 1] {
+                let mut short = code[..len].to_vec();
+                let mut carry = up;
+                for byte in short.iter_mut().rev() {
+                    let sum = u64::from(*byte) + carry;
+                    (*byte, carry) = (sum as u8, sum >> 8);
+                }
+                let mut decoder = Decoder::new(&short);
+                let same = carry == 0 && symbols.iter().all(|&(start, width)| {
+                    let at = decoder.peek();
+                    let hit = at >= start && at - start < width;
+                    if hit {
+                        decoder.take(start, width);
+                    }
+                    hit
+                });
+                prop_assert!(!same);
+            }
+        }
+    }
+}

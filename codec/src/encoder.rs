@@ -1,0 +1,268 @@
+//! Inner's side: the tokens of all live slots to one code per frame.
+
+use weir_model::{Predict, Slot, Token};
+
+use crate::Error;
+use crate::batch::Batch;
+use crate::coder;
+use crate::framing::{Before, Count, Framing, Port};
+use crate::query::{MAX_COUNT, Query, Settings, Vocabulary};
+use crate::stats::{FrameStats, SlotStats};
+
+/// Writes the frames of one batch.
+#[derive(Debug)]
+pub struct Encoder<P> {
+    batch: Batch<P>,
+    coder: coder::Encoder,
+    plan: Vec<Planned>,
+    rows: Vec<(Slot, Token)>,
+    /// Of each row: index into `plan`, and the token to code.
+    coded: Vec<(usize, Token)>,
+}
+
+/// What a live slot has for the next frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offer<'a> {
+    /// Its next tokens, at most 64; none if it has none yet.
+    Tokens(&'a [Token]),
+    /// The query is not taken; the slot ends.
+    Refused,
+    /// The answer cannot go on; the slot ends.
+    Failed,
+}
+
+/// What became of a frame's offers.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sealed {
+    /// Of each live slot that offered tokens: how many are in the frame. The others are to be offered again, except
+    /// those of slots that ended.
+    pub coded: Vec<(u8, usize)>,
+    /// Slots that are free now.
+    pub ended: Vec<u8>,
+    /// What it cost.
+    pub stats: FrameStats,
+    /// Digest of the state after this frame, equal to the decoder's.
+    pub digest: u64,
+}
+
+/// One slot's part of a frame in the making.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    slot: u8,
+    handle: Slot,
+    /// Tokens that belong to the answer.
+    count: usize,
+    coded: usize,
+    ended: bool,
+    /// Positions fed before the frame.
+    fed: usize,
+    stats: SlotStats,
+}
+
+impl<P: Predict> Encoder<P> {
+    /// A batch without live slots. `model` is the weak model, with `vocabulary` of its tokenizer.
+    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
+        let batch = Batch::new(model, vocabulary, settings);
+        Self { batch, coder: coder::Encoder::default(), plan: Vec::new(), rows: Vec::new(), coded: Vec::new() }
+    }
+
+    /// Makes `slot` live. Queries are opened between frames, by both ends at the frame that has taken them in.
+    ///
+    /// # Errors
+    /// An unusable query or slot, or a full model; the batch is as before.
+    pub fn open(&mut self, slot: u8, query: &Query) -> Result<(), Error> {
+        self.batch.open(slot, query)
+    }
+
+    /// Takes a cancel: `slot` is free. Nothing happens if it is already.
+    pub fn close(&mut self, slot: u8) {
+        self.batch.close(slot);
+    }
+
+    /// Codes one frame and appends it to `out`: at most `limit` bytes. `taken_in` is the number of inward messages that
+    /// were applied since the last frame; `offers` names every live slot, ascending.
+    ///
+    /// # Errors
+    /// For unusable arguments the batch is as before; after a model's error it is broken.
+    pub fn frame(
+        &mut self,
+        taken_in: u32,
+        offers: &[(u8, Offer<'_>)],
+        limit: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<Sealed, Error> {
+        self.check_arguments(taken_in, offers, limit)?;
+        self.batch.breach()?;
+        let mut sealed = Sealed::default();
+        self.coder.reset();
+        self.head(taken_in, offers, &mut sealed);
+        self.list_rows(offers);
+        self.run(limit, &mut sealed.stats)?;
+        self.settle(&mut sealed);
+        sealed.stats.bytes = self.coder.seal(out);
+        sealed.digest = self.batch.seal(self.coder.interval());
+        self.batch.mend();
+        Ok(sealed)
+    }
+
+    /// Slots that are live, ascending.
+    pub fn live(&self) -> impl Iterator<Item = u8> {
+        self.batch.live().map(|(slot, _)| slot)
+    }
+
+    /// The weak model.
+    pub fn model(&self) -> &P {
+        &self.batch.model
+    }
+
+    fn check_arguments(&self, taken_in: u32, offers: &[(u8, Offer<'_>)], limit: usize) -> Result<(), Error> {
+        if taken_in > 0xffff {
+            return Err(Error::TakenIn);
+        }
+        if !self.live().eq(offers.iter().map(|(slot, _)| *slot)) {
+            return Err(Error::Offers);
+        }
+        let least = Settings::least_limit(offers.len());
+        if limit < least {
+            return Err(Error::Limit { limit, least });
+        }
+        let vocab = self.batch.model.vocab();
+        for (_, offer) in offers {
+            let Offer::Tokens(tokens) = offer else { continue };
+            if tokens.len() > MAX_COUNT {
+                return Err(Error::Offers);
+            }
+            if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+                return Err(Error::Token { token, vocab });
+            }
+        }
+        Ok(())
+    }
+
+    /// Codes what comes before the tokens, and plans them. SPEC 4.8.
+    fn head(&mut self, taken_in: u32, offers: &[(u8, Offer<'_>)], sealed: &mut Sealed) {
+        let Batch { model, vocabulary, slots, framing, .. } = &mut self.batch;
+        let bits = &mut sealed.stats.framing_bits;
+        let mut port = Port::Write(&mut self.coder);
+        framing.taken_in(&mut port, taken_in, bits);
+        self.plan.clear();
+        let full = framing.full();
+        let mut short = false;
+        for (slot, offer) in offers {
+            let Some(live) = &mut slots[usize::from(*slot)] else { continue };
+            let (count, ended, symbol) = match offer {
+                Offer::Tokens(tokens) => {
+                    let (count, ended) = live.measure(tokens, vocabulary);
+                    // SPEC 4.8: an answer that ends says the full count, unless it needs more.
+                    (count, ended, Count::Cap(if ended { full.max(count) } else { count }))
+                }
+                Offer::Refused => (0, true, Count::Refused),
+                Offer::Failed => (0, true, Count::Failed),
+            };
+            framing.count(&mut port, live.before, short, symbol, bits);
+            short = symbol != Count::Cap(full);
+            live.before = if short { Before::Short } else { Before::Full };
+            self.plan.push(Planned {
+                slot: *slot,
+                handle: live.handle,
+                count,
+                coded: 0,
+                ended,
+                fed: model.len(live.handle),
+                stats: SlotStats { slot: *slot, ..SlotStats::default() },
+            });
+        }
+    }
+
+    /// Lists the rows of the forward pass in coding order: token-major. SPEC 4.8.
+    fn list_rows(&mut self, offers: &[(u8, Offer<'_>)]) {
+        self.rows.clear();
+        self.coded.clear();
+        let rounds = self.plan.iter().map(|plan| plan.count).max().unwrap_or(0);
+        for round in 0..rounds {
+            for (index, (plan, (_, offer))) in self.plan.iter().zip(offers).enumerate() {
+                let Offer::Tokens(tokens) = offer else { continue };
+                if round < plan.count {
+                    let pending = self.batch.slots[usize::from(plan.slot)].as_ref().map_or(0, |l| l.pending);
+                    let fed = if round == 0 { pending } else { tokens[round - 1] };
+                    self.rows.push((plan.handle, fed));
+                    self.coded.push((index, tokens[round]));
+                }
+            }
+        }
+    }
+
+    /// One pass of the model over all rows, coding as the logits come; stops coding at a cut.
+    fn run(&mut self, limit: usize, stats: &mut FrameStats) -> Result<(), Error> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let Self { batch, coder, plan, rows, coded } = self;
+        let Batch { model, vocabulary, slots, predictor, .. } = batch;
+        let mut failed = None;
+        let mut is_cut = false;
+        let mut round = 0;
+        // Where this round began, to go back to if it does not fit; the first always does.
+        let mut begin = None;
+        let mut points = Vec::with_capacity(plan.len());
+        model.step(rows, &mut |row, logits| {
+            if is_cut || failed.is_some() {
+                return;
+            }
+            let (index, token) = coded[row];
+            let Some(live) = &mut slots[usize::from(plan[index].slot)] else { return };
+            if plan[index].coded > round {
+                round = plan[index].coded;
+                begin = Some((coder.mark(), *predictor.learned(), stats.framing_bits));
+                points.clear();
+                Framing::cut(&mut Port::Write(coder), false, &mut stats.framing_bits);
+            }
+            points.push((index, live.point(), plan[index].stats));
+            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise()))) {
+                failed = Some(error);
+                return;
+            }
+            let (_, bits) = Port::Write(coder).token(predictor, token);
+            plan[index].stats.add(bits, predictor.plain_bits(token));
+            plan[index].coded += 1;
+            predictor.learn(token);
+            live.accept(token, vocabulary);
+
+            let round_ends = coded.get(row + 1).is_none_or(|next| plan[next.0].coded > round);
+            let Some((mark, learned, framing_bits)) = &begin else { return };
+            if round_ends && coder.len() + CUT > limit {
+                coder.restore(mark);
+                predictor.restore(learned);
+                stats.framing_bits = *framing_bits;
+                for &(index, point, before) in &points {
+                    plan[index].coded -= 1;
+                    plan[index].stats = before;
+                    if let Some(live) = &mut slots[usize::from(plan[index].slot)] {
+                        live.restore(point);
+                    }
+                }
+                Framing::cut(&mut Port::Write(coder), true, &mut stats.framing_bits);
+                is_cut = true;
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Brings model and slots to where the coded tokens lead, and reports.
+    fn settle(&mut self, sealed: &mut Sealed) {
+        for plan in &self.plan {
+            let is_over = plan.ended && plan.coded == plan.count;
+            sealed.coded.push((plan.slot, plan.coded));
+            sealed.stats.push(plan.stats);
+            if is_over {
+                sealed.ended.push(plan.slot);
+                self.batch.close(plan.slot);
+            } else if plan.coded < plan.count {
+                self.batch.model.truncate(plan.handle, plan.fed + plan.coded);
+            }
+        }
+    }
+}
+
+/// Bytes that a cut symbol and the tail may add to those shifted out.
+const CUT: usize = 3;
