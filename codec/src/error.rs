@@ -14,9 +14,6 @@ pub enum Error {
     /// The code decodes, but is not what the encoder writes for that content (peer).
     #[error("code is not the canonical one of its content")]
     NotCanonical,
-    /// The code says something that the state does not allow (peer).
-    #[error("code is malformed: {0}")]
-    Malformed(&'static str),
     /// A slot number is out of range, not free on opening, or not live (caller).
     #[error("slot {slot} is {problem}")]
     Slot {
@@ -61,6 +58,16 @@ pub enum Error {
     /// More inward messages than one frame can take in (caller).
     #[error("a frame takes in at most 65535 messages")]
     TakenIn,
+    /// A window of a stream that the model cannot hold, or that would not move on (caller).
+    #[error("window of {size} with overlap {overlap} does not fit a model of {max_context} positions")]
+    Window {
+        /// Positions of the window.
+        size: usize,
+        /// Tokens repeated.
+        overlap: usize,
+        /// Positions of a slot.
+        max_context: usize,
+    },
     /// The vocabulary is too small or too large for the coder.
     #[error("vocabulary of {0} tokens; 2 to 2^24 are possible")]
     Vocab(usize),

@@ -14,6 +14,7 @@ mod query;
 mod sampler;
 mod stats;
 pub mod stop;
+pub mod stream;
 pub mod testing;
 pub mod winner;
 
