@@ -300,11 +300,7 @@ impl InnerSession {
             }
             Body::Data(data) if self.session() == Some(session) => self.data(now, session, &data),
             Body::Ping | Body::Data(_) => {
-                let reason = self
-                    .closed
-                    .filter(|(id, _)| *id == session)
-                    .map_or(Closed::Unknown, |(_, why)| why);
-                self.answer(now, session, format, Kind::Closed(reason));
+                self.close(now, session, format);
                 Err(Dropped::Foreign)
             }
         }
@@ -317,6 +313,9 @@ impl InnerSession {
             return Err(Dropped::Duplicate);
         }
         if self.past.contains(&session) {
+            // An old opening, or one whose session an older opening, come late, has replaced: then outer still knocks
+            // with this id and must be told to take another.
+            self.close(now, session, format);
             return Err(Dropped::Stale);
         }
         let judged = self
@@ -378,6 +377,15 @@ impl InnerSession {
             self.events.push_back(InnerEvent::Refused { session, refusal });
         }
         self.answer(now, session, format, Kind::Reply(Err(refusal)));
+    }
+
+    /// Says that this session is not open, and why.
+    fn close(&mut self, now: Instant, session: u64, format: Format) {
+        let reason = self
+            .closed
+            .filter(|(id, _)| *id == session)
+            .map_or(Closed::Unknown, |(_, why)| why);
+        self.answer(now, session, format, Kind::Closed(reason));
     }
 
     /// Queues a control frame. There is one at most: a later answer replaces an earlier one, but nothing about some

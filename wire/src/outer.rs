@@ -405,7 +405,7 @@ impl OuterSession {
                 self.events.push_back(OuterEvent::Refused(refusal));
             }
             (State::Open, Kind::Reply(Ok(()))) => self.hear(now),
-            (State::Open, Kind::Closed(why)) => self.lose(Lost::Closed(why)),
+            (State::Connecting | State::Open, Kind::Closed(why)) => self.lose(Lost::Closed(why)),
             _ => return Err(Dropped::Stale),
         }
         Ok(())

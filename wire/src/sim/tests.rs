@@ -174,8 +174,9 @@ fn restart_of_either_end_at_every_step() {
     }
 }
 
-/// The same, without the quarantine that keeps a delayed opening from being taken for a new one, and with doubles of
-/// everything: sessions may be lost more than once, but no wrong token ever comes out.
+/// The same with late doubles of everything. The quarantine is longer than they are late, or an old opening could give
+/// a restarted inner the session that outer is in the middle of. Sessions may be lost more than once, but no wrong
+/// token ever comes out.
 #[test]
 fn restart_of_inner_with_late_doubles() {
     let parameters = all_parameters()[0];
