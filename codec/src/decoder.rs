@@ -48,6 +48,8 @@ pub struct Answer {
     pub slot: u8,
     /// Its tokens, end token included.
     pub tokens: Vec<Token>,
+    /// How many tokens inner had: more than there are if the frame was cut, and perhaps if the answer is over.
+    pub cap: usize,
     /// Why the answer is over, if it is; the slot is free then.
     pub end: Option<End>,
 }
@@ -207,7 +209,7 @@ impl<P: Predict> Decoder<P> {
                 self.batch.close(slot);
             }
             decoded.stats.push(stats);
-            decoded.answers.push(Answer { slot, tokens, end });
+            decoded.answers.push(Answer { slot, tokens, cap, end });
         }
         Ok(())
     }

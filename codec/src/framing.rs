@@ -90,8 +90,8 @@ pub(crate) struct Framing {
     count: Shares<SYMBOLS>,
 }
 
-/// Counts 0..=64, then refused and failed.
-const SYMBOLS: usize = MAX_COUNT + 3;
+/// Counts 0..=64 but the full one, then refused and failed.
+const SYMBOLS: usize = MAX_COUNT + 2;
 const REFUSED: usize = MAX_COUNT + 1;
 const FAILED: usize = MAX_COUNT + 2;
 
@@ -157,7 +157,9 @@ impl Framing {
         if port.pass(&mut self.is_full[context], usize::from(symbol == self.full), bits) == 1 {
             return Count::Cap(self.full);
         }
-        match port.pass(&mut self.count, symbol, bits) {
+        // The full count has one code only, so it is left out here.
+        let symbol = port.pass(&mut self.count, symbol - usize::from(symbol > self.full), bits);
+        match symbol + usize::from(symbol >= self.full) {
             REFUSED => Count::Refused,
             FAILED => Count::Failed,
             cap => Count::Cap(cap),

@@ -8,6 +8,7 @@ mod decoder;
 mod encoder;
 mod error;
 mod framing;
+pub mod fuzzing;
 mod learned;
 pub mod noise;
 mod query;

@@ -159,6 +159,8 @@ impl Predictor {
     pub fn place(&self, token: Token) -> Place {
         match self.ids.binary_search(&token) {
             Ok(i) => Place { first: (self.start[i], self.width[i]), rest: None },
+            // A single token outside is what the escape means.
+            Err(_) if self.rest_len() == 1 => Place { first: self.escape, rest: None },
             Err(_) => {
                 let rest = self.rest().find(|(id, _)| *id == token).map_or((0, 1), |(_, place)| place);
                 Place { first: self.escape, rest: Some(rest) }
@@ -169,7 +171,10 @@ impl Predictor {
     /// What the point `at` of 2^32 means.
     pub fn find(&self, at: u32) -> Hit {
         if self.escape.1 > 0 && at >= self.escape.0 {
-            return Hit::Escape(self.escape);
+            return match (self.rest_len(), self.rest_weights().next()) {
+                (1, Some((token, _))) => Hit::Candidate(token, self.escape),
+                _ => Hit::Escape(self.escape),
+            };
         }
         let i = self.start.partition_point(|&start| start <= at) - 1;
         Hit::Candidate(self.ids[i], (self.start[i], self.width[i]))
@@ -278,7 +283,7 @@ impl Predictor {
 
     /// Every token that is no candidate, ascending, with its `(start, width)` after an escape: q, requantised.
     fn rest(&self) -> impl Iterator<Item = (Token, (u32, u32))> {
-        let count = self.weights.weights.len() - self.ids.len();
+        let count = self.rest_len();
         // Where q gives the rest nothing at all, they are alike.
         let (extra, total) = if self.outside == 0 { (1, count as u64) } else { (0, self.outside) };
         let scale = scale((1 << 32) - count as u64, total);
@@ -299,6 +304,10 @@ impl Predictor {
             at = at.wrapping_add(width);
             (id, (start, width))
         })
+    }
+
+    fn rest_len(&self) -> usize {
+        self.weights.weights.len() - self.ids.len()
     }
 
     fn rest_weights(&self) -> impl Iterator<Item = (Token, u32)> {

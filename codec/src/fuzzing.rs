@@ -1,0 +1,136 @@
+//! Bodies of the fuzz targets: the same functions that tests call, on a toy model.
+
+use crate::query::{Query, Sampling, Settings};
+use crate::testing::{Markov, letters};
+use crate::{Decoder, Encoder, Error, Offer};
+
+const VOCAB: usize = 300;
+const SLOTS: u8 = 4;
+
+fn query(slot: u8) -> Query {
+    Query {
+        seed: [slot; 16],
+        sampling: Sampling::at(f32::from(slot) * 0.4),
+        max_tokens: 40,
+        stop: vec![b"abc".to_vec()],
+        prompt: vec![1, u32::from(slot)],
+    }
+}
+
+/// Decodes `data` as frames of a batch with a few slots: each is a length byte and as many bytes. Whatever decodes must
+/// encode to the same bytes, and to the same state.
+///
+/// # Panics
+/// If it does not.
+pub fn decode(data: &[u8]) {
+    let vocabulary = letters(VOCAB, 7);
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    for slot in 0..SLOTS {
+        encoder.open(slot, &query(slot)).expect("the model has room");
+        decoder.open(slot, &query(slot)).expect("the model has room");
+    }
+    let mut rest = data;
+    while let Some((&len, tail)) = rest.split_first() {
+        let (code, tail) = tail.split_at(tail.len().min(usize::from(len)));
+        rest = tail;
+        let begun = decoder.begin(code).expect("the batch is sound");
+        let taken_in = begun.taken_in;
+        match decoder.finish(begun) {
+            Ok(decoded) => {
+                let offers = decoded.answers.iter().map(|answer| match answer.end {
+                    Some(crate::End::Refused) => (answer.slot, Offer::Refused),
+                    Some(crate::End::Failed) => (answer.slot, Offer::Failed),
+                    _ => (answer.slot, Offer::Tokens(&answer.tokens)),
+                });
+                let mut again = Vec::new();
+                let sealed = encoder
+                    .frame(taken_in, &offers.collect::<Vec<_>>(), 4096, &mut again)
+                    .expect("what was decoded can be offered");
+                // A frame that was cut has larger counts, so its bytes are others.
+                let is_cut = decoded.answers.iter().any(|a| a.end.is_none() && a.tokens.len() < a.cap);
+                if is_cut {
+                    return;
+                }
+                let len = code.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+                assert_eq!(again, code[..len]);
+                assert_eq!(decoded.digest, sealed.digest);
+            }
+            Err(Error::NotCanonical) => return,
+            Err(error) => panic!("{error}"),
+        }
+        if decoder.live().next().is_none() {
+            return;
+        }
+    }
+}
+
+/// Codes and decodes tokens taken from `data`, with slots, counts and limits as it says.
+///
+/// # Panics
+/// If the decoder does not give back what went in.
+pub fn roundtrip(data: &[u8]) {
+    let vocabulary = letters(VOCAB, 7);
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    let mut bytes = data.iter().copied();
+    let mut next = || bytes.next().map(usize::from);
+    loop {
+        let Some(opened) = next() else { return };
+        let slot = opened as u8 % SLOTS;
+        let is_new = !encoder.live().any(|live| live == slot);
+        if is_new {
+            encoder.open(slot, &query(slot)).expect("the model has room");
+        }
+        let live: Vec<u8> = encoder.live().collect();
+        let mut tokens = Vec::new();
+        for _ in &live {
+            let Some(count) = next() else { return };
+            let part: Vec<u32> = (0..count % 13).map_while(|_| next()).map(|t| t as u32).collect();
+            tokens.push((count, part));
+        }
+        let offers: Vec<_> = live
+            .iter()
+            .zip(&tokens)
+            .map(|(&slot, (count, part))| match count {
+                254 => (slot, Offer::Refused),
+                255 => (slot, Offer::Failed),
+                _ => (slot, Offer::Tokens(part)),
+            })
+            .collect();
+        let Some(room) = next() else { return };
+        let limit = Settings::least_limit(live.len()) + room;
+        let mut code = Vec::new();
+        let sealed = encoder.frame(u32::from(is_new), &offers, limit, &mut code).expect("offers are sound");
+        assert!(code.len() <= limit);
+        let begun = decoder.begin(&code).expect("the batch is sound");
+        assert_eq!(begun.taken_in, u32::from(is_new));
+        if is_new {
+            decoder.open(slot, &query(slot)).expect("the model has room");
+        }
+        let decoded = decoder.finish(begun).expect("an encoder's code");
+        assert_eq!(decoded.digest, sealed.digest);
+        for ((answer, (_, part)), (_, coded)) in decoded.answers.iter().zip(&tokens).zip(&sealed.coded) {
+            assert_eq!(answer.tokens, part[..*coded]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn decode(data in prop::collection::vec(any::<u8>(), 0..200)) {
+            super::decode(&data);
+        }
+
+        #[test]
+        fn roundtrip(data in prop::collection::vec(any::<u8>(), 0..400)) {
+            super::roundtrip(&data);
+        }
+    }
+}
