@@ -1,2 +1,111 @@
-//! Links under mio: UDP, a faulty in-memory link for tests, and the metered way out.
+//! Links under mio, and the metered way out. SPEC 5.4, 7.3.
+//!
+//! - [`Link`]: datagrams out and in, without blocking;
+//! - [`Udp`]: a connected UDP socket, from an [`Address`] such as `udp://10.0.0.2:4000?bind=10.0.0.1:4000`;
+//! - [`Metered`]: owns a link and sends only against a [`Permit`] of the very length: inner holds no other way out;
+//! - `Memory` (feature `testing`): two ends of a faulty link with a virtual clock.
+//!
+//! Nothing here speaks of its own accord: no name look-ups, no keep-alives, no answers. What the kernel says by
+//! itself (ARP, ICMP) is for the firewall to hold back; see SECURITY.md.
+//!
+//! ```
+//! use weir_link::{Link, Metered, Sent, Udp};
+//! use weir_meter::{Governor, Limits, Purpose, Release};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (inside, mut outside) = Udp::pair()?;
+//! let mut governor = Governor::new(0, inside.cost(), Limits::default())?;
+//! let mut inside = Metered::new(inside, &governor);
+//!
+//! let frame = [0, 1, 2, 3];
+//! let Release::Go(permit) = governor.release(0, frame.len(), Purpose::Frame) else { panic!("the burst allows it") };
+//! assert_eq!(inside.send(permit, &frame)?, Sent::Whole);
+//! # std::thread::sleep(std::time::Duration::from_millis(50));
+//! let mut buffer = [0; 2048];
+//! assert_eq!(outside.recv(&mut buffer)?, Some(4));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+pub use address::{Address, AddressError};
+#[cfg(any(test, feature = "testing"))]
+pub use memory::{Clock, Memory};
+pub use metered::{Metered, governed_purpose};
+pub use udp::Udp;
+pub use weir_meter::Permit;
+
+use std::io;
+
+use mio::{Registry, Token};
+use thiserror::Error;
+use weir_meter::{LinkCost, Mismatch};
+
+mod address;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+mod metered;
+mod udp;
+
+/// A way for datagrams, out and in. No call blocks.
+pub trait Link {
+    /// Sends one datagram whole or not at all.
+    fn send(&mut self, datagram: &[u8]) -> Result<Sent, Error>;
+
+    /// Receives one datagram into `buffer` and returns its length; `None` if none is there. A datagram longer than the
+    /// buffer is lost, so give it [`Link::mtu`] bytes or more.
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error>;
+
+    /// Longest datagram that `send` takes, in bytes.
+    fn mtu(&self) -> usize;
+
+    /// What a datagram costs on the physical link.
+    fn cost(&self) -> LinkCost;
+
+    /// Registers the link's readiness to receive with a mio poll. Edge-triggered: after an event, `recv` until `None`.
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()>;
+}
+
+/// What became of a datagram handed to `send`.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// It is on its way.
+    Whole,
+    /// The link's queue is full; the datagram is lost, as if on the way.
+    Lost,
+}
+
+/// A link failed, or was asked for what it cannot do.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{link}: {action} failed: {source}")]
+    Io {
+        /// Which link.
+        link: String,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The datagram is longer than the link takes.
+    #[error("datagram of {len} bytes on a link that takes {mtu}")]
+    TooLong {
+        /// Its length.
+        len: usize,
+        /// The link's limit.
+        mtu: usize,
+    },
+    /// The permit is not for this datagram; nothing was sent.
+    #[error(transparent)]
+    Permit(#[from] Mismatch),
+    /// The two addresses of a link are of different IP versions.
+    #[error("{local} and {peer} are of different IP versions")]
+    MixedVersions {
+        /// Own address.
+        local: std::net::SocketAddr,
+        /// The peer's.
+        peer: std::net::SocketAddr,
+    },
+}

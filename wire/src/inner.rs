@@ -199,10 +199,14 @@ impl InnerSession {
         state.submit(&config.parameters, open.id, batch, tick, code, digest)
     }
 
-    /// The next datagram that may leave now; its bytes replace those in `out`. Once handed out a frame counts as
-    /// sent: if the budget refuses it, that is a loss like any other, and outer will ask again.
+    /// The next datagram that may leave now; its bytes replace those in `out`. Once handed out it counts as sent. If
+    /// the budget refuses it, that is a loss like any other, and outer will ask again; if a frame only has to wait,
+    /// give it back with [`InnerSession::put_back`].
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         let tick = tick_of(&self.config, now);
+        if tick < self.cadence.tick {
+            return None; // held back by `put_back`
+        }
         if tick > self.cadence.tick {
             self.cadence = Cadence { tick, next_id: 0 };
         }
@@ -213,6 +217,32 @@ impl InnerSession {
         self.cadence.next_id = u32::from(transmit.batch) + 1;
         self.counters.sent += 1;
         Some(transmit)
+    }
+
+    /// Takes back the frame that `poll_transmit` has just handed out, because the budget does not allow it before `at`.
+    /// It leaves on the first tick from then on, and nothing else leaves before it, so that no batch starves. Repeats
+    /// and control frames are not taken back: they are lost, and asked for again if they still matter.
+    pub fn put_back(&mut self, transmit: Transmit, at: Instant) {
+        let Transmit {
+            purpose: Purpose::Frame,
+            batch,
+        } = transmit
+        else {
+            return;
+        };
+        let tick = at
+            .micros()
+            .div_ceil(u64::from(self.config.parameters.tick))
+            .max(self.cadence.tick + 1);
+        let Some(state) = self.batch_mut(batch) else {
+            return;
+        };
+        state.put_back(tick);
+        self.cadence = Cadence {
+            tick,
+            next_id: u32::from(batch),
+        };
+        self.counters.sent -= 1;
     }
 
     /// When `poll_transmit` will next have something, if nothing is received or submitted before.

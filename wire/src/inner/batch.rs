@@ -128,6 +128,14 @@ impl Batch {
         Some((purpose, &entry.frame))
     }
 
+    /// The newest frame did not leave after all; it may from this tick on.
+    pub(super) fn put_back(&mut self, tick: u64) {
+        if let Some(last) = self.window.back_mut() {
+            last.sent = false;
+            last.leaves = Some(tick);
+        }
+    }
+
     pub(super) fn can_send(&self, window: u8) -> bool {
         self.window.len() < usize::from(window) && self.window.back().is_none_or(|last| last.sent)
     }

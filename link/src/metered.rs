@@ -1,0 +1,64 @@
+//! The metered way out: it owns the transport, so nothing else can send. SPEC 7.3.
+
+use std::io;
+
+use mio::{Registry, Token};
+use weir_meter::{Governor, LinkCost, Permit, Purpose};
+
+use crate::{Error, Link, Sent};
+
+/// A link that sends only against permits of one governor. It is not a [`Link`] itself, and gives its inside to nobody.
+#[derive(Debug)]
+pub struct Metered<L> {
+    link: L,
+    governor: u64,
+}
+
+impl<L: Link> Metered<L> {
+    /// Takes the link; from now on every datagram needs a permit of this governor.
+    pub const fn new(link: L, governor: &Governor) -> Self {
+        Self {
+            link,
+            governor: governor.id(),
+        }
+    }
+
+    /// Sends the datagram that the permit is for. Whatever happens the permit is used up and its charge stays: the
+    /// budget may count too much, never too little.
+    pub fn send(&mut self, permit: Permit, datagram: &[u8]) -> Result<Sent, Error> {
+        permit.redeem(self.governor, datagram.len())?;
+        self.link.send(datagram)
+    }
+
+    /// See [`Link::recv`].
+    pub fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
+        self.link.recv(buffer)
+    }
+
+    /// See [`Link::register`].
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.link.register(registry, token)
+    }
+
+    /// See [`Link::mtu`].
+    pub fn mtu(&self) -> usize {
+        self.link.mtu()
+    }
+
+    /// See [`Link::cost`].
+    pub fn cost(&self) -> LinkCost {
+        self.link.cost()
+    }
+}
+
+/// The budget that a datagram of inner's session is charged to. SPEC 7.2.
+pub const fn governed_purpose(purpose: weir_wire::Purpose) -> Purpose {
+    match purpose {
+        weir_wire::Purpose::Frame => Purpose::Frame,
+        weir_wire::Purpose::Repeat => Purpose::Repeat,
+        weir_wire::Purpose::Control => Purpose::Handshake,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! UDP: a bound, connected, non-blocking socket.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use weir_meter::LinkCost;
+
+use crate::{Address, Error, Link, Sent};
+
+/// A UDP socket that sends to one peer and hears nobody else.
+#[derive(Debug)]
+pub struct Udp {
+    socket: UdpSocket,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl Udp {
+    /// Opens the link at this address.
+    pub fn open(address: Address) -> Result<Self, Error> {
+        let Address::Udp { local, peer } = address;
+        Self::bind(local)?.connect(peer)
+    }
+
+    /// Two ends on the loopback interface, for tests.
+    pub fn pair() -> Result<(Self, Self), Error> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let (one, two) = (Self::bind(any)?, Self::bind(any)?);
+        let (one_local, two_local) = (one.local, two.local);
+        Ok((one.connect(two_local)?, two.connect(one_local)?))
+    }
+
+    /// Own address, with the port that the system chose if 0 was asked for.
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The peer's address.
+    pub const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    fn bind(local: SocketAddr) -> Result<Self, Error> {
+        let fail = |action| {
+            move |source| Error::Io {
+                link: format!("udp {local}"),
+                action,
+                source,
+            }
+        };
+        let socket = UdpSocket::bind(local).map_err(fail("bind"))?;
+        let local = socket.local_addr().map_err(fail("local address"))?;
+        Ok(Self {
+            socket,
+            local,
+            peer: local,
+        })
+    }
+
+    fn connect(mut self, peer: SocketAddr) -> Result<Self, Error> {
+        if self.local.is_ipv4() != peer.is_ipv4() {
+            return Err(Error::MixedVersions {
+                local: self.local,
+                peer,
+            });
+        }
+        self.socket
+            .connect(peer)
+            .map_err(|source| self.error("connect", source))?;
+        self.peer = peer;
+        // What came between bind and connect may be anybody's.
+        while self.recv(&mut [0; 64])?.is_some() {}
+        Ok(self)
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> Error {
+        Error::Io {
+            link: format!("udp {} -> {}", self.local, self.peer),
+            action,
+            source,
+        }
+    }
+}
+
+impl Link for Udp {
+    fn send(&mut self, datagram: &[u8]) -> Result<Sent, Error> {
+        let (len, mtu) = (datagram.len(), self.mtu());
+        if len > mtu {
+            return Err(Error::TooLong { len, mtu });
+        }
+        // An ICMP error about an earlier datagram is reported once, in place of sending; hence one more try.
+        for _ in 0..2 {
+            match self.socket.send(datagram) {
+                Ok(_) => return Ok(Sent::Whole),
+                Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Lost),
+                Err(error) => return Err(self.error("send", error)),
+            }
+        }
+        Ok(Sent::Lost)
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
+        loop {
+            match self.socket.recv(buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                // The peer is not there (yet): a matter for the session's timers.
+                Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.error("receive", error)),
+            }
+        }
+    }
+
+    fn mtu(&self) -> usize {
+        self.cost().mtu()
+    }
+
+    fn cost(&self) -> LinkCost {
+        if self.peer.is_ipv4() {
+            LinkCost::UdpIpv4
+        } else {
+            LinkCost::UdpIpv6
+        }
+    }
+
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.socket, token, Interest::READABLE)
+    }
+}
+
+fn is_peer_away(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionRefused | ConnectionReset | HostUnreachable | NetworkUnreachable
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    /// Waits for the next datagram under mio.
+    fn wait(link: &mut Udp, poll: &mut Poll) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let mut events = Events::with_capacity(4);
+        for _ in 0..50 {
+            if let Some(len) = link.recv(&mut buffer).unwrap() {
+                return buffer[..len].to_vec();
+            }
+            poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+        }
+        panic!("nothing came");
+    }
+
+    #[test]
+    fn datagrams_cross_in_both_directions() {
+        let (mut one, mut two) = Udp::pair().unwrap();
+        let (mut poll_one, mut poll_two) = (Poll::new().unwrap(), Poll::new().unwrap());
+        one.register(poll_one.registry(), Token(0)).unwrap();
+        two.register(poll_two.registry(), Token(0)).unwrap();
+        for len in [1, 100, one.mtu()] {
+            assert_eq!(one.send(&vec![7; len]).unwrap(), Sent::Whole);
+            assert_eq!(wait(&mut two, &mut poll_two), vec![7; len]);
+            assert_eq!(two.send(&vec![8; len]).unwrap(), Sent::Whole);
+            assert_eq!(wait(&mut one, &mut poll_one), vec![8; len]);
+        }
+        assert!(one.recv(&mut [0; 8]).unwrap().is_none());
+        assert!(matches!(
+            one.send(&vec![0; one.mtu() + 1]),
+            Err(Error::TooLong { len: 1473, mtu: 1472 })
+        ));
+    }
+
+    #[test]
+    fn strangers_are_not_heard() {
+        let (mut one, two) = Udp::pair().unwrap();
+        let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        stranger.send_to(b"hello", one.local()).unwrap();
+        let mut friend = two;
+        let _ = friend.send(b"friend").unwrap();
+        let mut poll = Poll::new().unwrap();
+        one.register(poll.registry(), Token(0)).unwrap();
+        assert_eq!(wait(&mut one, &mut poll), b"friend");
+        assert!(one.recv(&mut [0; 8]).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_absent_peer_is_no_error() {
+        let (mut one, two) = Udp::pair().unwrap();
+        drop(two);
+        for _ in 0..5 {
+            let _ = one.send(b"anyone?").unwrap();
+            assert!(one.recv(&mut [0; 8]).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn ipv6_where_there_is_one() {
+        let Ok(address) = "udp://[::1]:9?bind=[::1]:0".parse::<Address>() else {
+            panic!("a good address")
+        };
+        // Machines without IPv6 refuse to bind.
+        if let Ok(link) = Udp::open(address) {
+            assert_eq!((link.mtu(), link.cost()), (1452, LinkCost::UdpIpv6));
+        }
+    }
+}
