@@ -127,3 +127,6 @@ fn insert(got: &mut Vec<Range<u32>>, new: Range<u32>) -> Result<bool, Dropped> {
     got.splice(first..last, core::iter::once(start..end));
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

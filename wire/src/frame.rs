@@ -126,3 +126,6 @@ pub fn check(format: Format, sealed: &Sealed, code: &[u8]) -> u32 {
 const fn crc_bits(check: CheckWidth) -> u32 {
     check.bytes() as u32 * 8 - check.number_bits()
 }
+
+#[cfg(test)]
+mod tests;

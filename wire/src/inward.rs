@@ -261,3 +261,6 @@ mod kind {
     pub(super) const DATA: u8 = 1;
     pub(super) const PING: u8 = 2;
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,6 +70,8 @@ pub mod control;
 mod cursor;
 mod error;
 pub mod frame;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 pub mod inner;
 pub mod inward;
 pub mod message;

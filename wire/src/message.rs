@@ -214,3 +214,6 @@ mod kind {
     pub(super) const QUERY: u8 = 1;
     pub(super) const CANCEL: u8 = 2;
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,6 +139,18 @@ impl Sim {
         self.inner_app.diverge = Some((batch, number));
     }
 
+    /// Edits the datagram that was sent last and is still in flight, inward or egress.
+    pub fn edit(&mut self, inward: bool, edit: impl FnOnce(&mut Vec<u8>)) {
+        let pipe = if inward {
+            &mut self.inward
+        } else {
+            &mut self.egress
+        };
+        if let Some(datagram) = pipe.last_mut() {
+            edit(datagram);
+        }
+    }
+
     /// All jobs ended, their answers complete and right.
     pub fn is_done(&self) -> bool {
         self.outer_app.is_done()

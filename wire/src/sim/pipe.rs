@@ -138,6 +138,14 @@ impl Pipe {
         Some(self.flights.swap_remove(first).bytes)
     }
 
+    /// The datagram that was sent last, if it is still in flight.
+    pub fn last_mut(&mut self) -> Option<&mut Vec<u8>> {
+        self.flights
+            .iter_mut()
+            .max_by_key(|flight| flight.order)
+            .map(|flight| &mut flight.bytes)
+    }
+
     /// When the next datagram arrives.
     pub fn next_at(&self) -> Option<Instant> {
         self.flights.iter().map(|flight| flight.at).min()
