@@ -472,3 +472,6 @@ fn tick_of(config: &InnerConfig, now: Instant) -> u64 {
 /// Ids of past sessions that are remembered. SPEC 6.2.
 const PAST_MAX: usize = 16;
 const EVENTS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -80,3 +80,5 @@ mod parameters;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
 mod time;
+#[cfg(test)]
+mod vectors;

@@ -481,3 +481,6 @@ impl OuterSession {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Golden vectors: `vectors/wire.json` pins the bytes of SPEC 5 and 6 for other implementations. The test fails when
+//! the bytes change; `WEIR_BLESS=1 cargo test -p weir-wire vectors` writes the file anew.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::control::{Control, Kind};
+use crate::error::{Closed, Refusal};
+use crate::frame::{Repr, Sealed, check};
+use crate::inward::{Body, Data, Hello, Inward, Piece};
+use crate::message::{Message, Query};
+use crate::parameters::{CheckWidth, Format, IdWidth, Parameters};
+use crate::sim::agreement;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/wire.json");
+
+const FORMATS: [Format; 4] = [
+    Format {
+        id: IdWidth::One,
+        check: CheckWidth::Two,
+    },
+    Format {
+        id: IdWidth::One,
+        check: CheckWidth::Four,
+    },
+    Format {
+        id: IdWidth::Two,
+        check: CheckWidth::Two,
+    },
+    Format {
+        id: IdWidth::Two,
+        check: CheckWidth::Four,
+    },
+];
+
+#[test]
+fn vectors_are_as_recorded() {
+    let now = json!({
+        "frames": frames(),
+        "control": controls(),
+        "messages": messages(),
+        "inward": inward(),
+    });
+    let text = format!("{}\n", serde_json::to_string_pretty(&now).unwrap());
+    if std::env::var_os("WEIR_BLESS").is_some() {
+        fs::write(PATH, &text).unwrap();
+    }
+    let recorded = fs::read_to_string(PATH).unwrap_or_default();
+    assert!(
+        recorded == text,
+        "the bytes on the wire changed; if they should, run with WEIR_BLESS=1"
+    );
+}
+
+fn frames() -> Vec<Value> {
+    let cases: [(u64, u16, u64, u64, &[u8]); 6] = [
+        (0x0123_4567_89ab_cdef, 0, 0, 0, b""),
+        (0x0123_4567_89ab_cdef, 0, 1, 0, b"\x01"),
+        (
+            0x0123_4567_89ab_cdef,
+            3,
+            31,
+            0xfeed_face_dead_beef,
+            b"\x80\x00\x7f\x00\x00",
+        ),
+        (
+            0x0123_4567_89ab_cdef,
+            3,
+            32,
+            0xfeed_face_dead_beef,
+            b"\x80\x00\x7f",
+        ),
+        (u64::MAX, 254, u64::MAX, u64::MAX, b"\xff\xff\xff\xff"),
+        (0, 7, 1 << 40, 1, b"weir"),
+    ];
+    let mut all = vec![];
+    for format in FORMATS {
+        for (session, batch, number, digest, code) in cases {
+            let check = check(
+                format,
+                &Sealed {
+                    session,
+                    batch,
+                    number,
+                    digest,
+                },
+                code,
+            );
+            let mut frame = vec![];
+            Repr { batch, check, code }.emit(format, &mut frame);
+            all.push(json!({
+                "id_bytes": format.id.bytes(),
+                "check_bytes": format.check.bytes(),
+                "session": format!("{session:016x}"),
+                "batch": batch,
+                "number": format!("{number:016x}"),
+                "digest": format!("{digest:016x}"),
+                "code": hex(code),
+                "frame": hex(&frame),
+            }));
+        }
+    }
+    all
+}
+
+fn controls() -> Vec<Value> {
+    let cases = [
+        ("welcome", Kind::Reply(Ok(()))),
+        ("refused: model", Kind::Reply(Err(Refusal::Model))),
+        ("refused: busy", Kind::Reply(Err(Refusal::Busy))),
+        ("closed: unknown", Kind::Closed(Closed::Unknown)),
+        ("closed: diverged", Kind::Closed(Closed::Diverged)),
+        ("closed: misbehaved", Kind::Closed(Closed::Misbehaved)),
+    ];
+    let mut all = vec![];
+    for format in FORMATS {
+        for (says, kind) in cases {
+            let session = 0x0123_4567_89ab_cd00;
+            let mut frame = vec![];
+            Control { kind, session }.emit(format, &mut frame);
+            all.push(json!({
+                "id_bytes": format.id.bytes(),
+                "check_bytes": format.check.bytes(),
+                "says": says,
+                "session": format!("{session:016x}"),
+                "frame": hex(&frame),
+            }));
+        }
+    }
+    all
+}
+
+fn query() -> Query {
+    Query {
+        slot: 5,
+        seed: core::array::from_fn(|i| i as u8),
+        temperature: 0.7,
+        top_p: 0.95,
+        top_k: 40,
+        max_tokens: 256,
+        stop: vec![b"\n\n".to_vec(), b"END".to_vec()],
+        prompt: vec![0, 127, 128, 151_935],
+    }
+}
+
+fn messages() -> Vec<Value> {
+    let query = query();
+    let mut bytes = vec![];
+    Message::Query(query.clone()).emit(&mut bytes);
+    let mut cancel = vec![];
+    Message::Cancel { slot: 127 }.emit(&mut cancel);
+    vec![
+        json!({
+            "kind": "query",
+            "slot": query.slot,
+            "seed": hex(&query.seed),
+            "temperature_bits": format!("{:08x}", query.temperature.to_bits()),
+            "top_p_bits": format!("{:08x}", query.top_p.to_bits()),
+            "top_k": query.top_k,
+            "max_tokens": query.max_tokens,
+            "stop": query.stop.iter().map(|stop| hex(stop)).collect::<Vec<_>>(),
+            "prompt": query.prompt,
+            "bytes": hex(&bytes),
+        }),
+        json!({ "kind": "cancel", "slot": 127, "bytes": hex(&cancel) }),
+    ]
+}
+
+fn inward() -> Vec<Value> {
+    let mut message = vec![];
+    Message::Query(query()).emit(&mut message);
+    let total = message.len() as u32;
+    let mut pieces = vec![];
+    Piece {
+        number: 8,
+        total,
+        offset: 0,
+        bytes: &message[..40],
+    }
+    .emit(&mut pieces);
+    Piece {
+        number: 9,
+        total: 2,
+        offset: 0,
+        bytes: &[2, 5],
+    }
+    .emit(&mut pieces);
+    let parameters = Parameters::default();
+    let format = parameters.format;
+    let hello = Hello {
+        parameters,
+        agreement: agreement(),
+    };
+    let cases = [
+        (
+            "hello: default parameters, hashes of 01.., 02.., 03.., 04..",
+            Body::Hello(hello),
+        ),
+        ("ping", Body::Ping),
+        (
+            "data: batch 2, ack 7, no request, no pieces",
+            Body::Data(Data::new(2, 7, 0xfeed_face_dead_beef, 0, &[])),
+        ),
+        (
+            "data: batch 2, ack 7, frames 7 and 9 missing, first 40 bytes of message 8 (the query), message 9",
+            Body::Data(Data::new(2, 7, 0xfeed_face_dead_beef, 0b101, &pieces)),
+        ),
+    ];
+    let session = 0x0123_4567_89ab_cdef;
+    cases
+        .into_iter()
+        .map(|(what, body)| {
+            let mut bytes = vec![];
+            Inward {
+                format,
+                session,
+                body,
+            }
+            .emit(&mut bytes);
+            json!({ "what": what, "session": format!("{session:016x}"), "bytes": hex(&bytes) })
+        })
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
