@@ -7,7 +7,7 @@ use crate::framing::{Before, Framing};
 use crate::noise::Noise;
 use crate::query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
 use crate::stop::{Found, Matcher, State};
-use crate::winner::Predictor;
+use crate::winner::{Own, Predictor};
 use crate::Error;
 
 /// Why a slot's answer is over.
@@ -38,6 +38,8 @@ pub(crate) struct Live {
     /// Tokens sent.
     pub(crate) position: u32,
     pub(crate) before: Before,
+    /// What this answer has taught.
+    pub(crate) own: Own,
 }
 
 /// What of a slot changes with every token.
@@ -46,6 +48,7 @@ pub(crate) struct Point {
     pending: Token,
     position: u32,
     stop: State,
+    own: Own,
 }
 
 impl Live {
@@ -76,12 +79,12 @@ impl Live {
     }
 
     pub(crate) fn point(&self) -> Point {
-        Point { pending: self.pending, position: self.position, stop: self.matcher.state() }
+        Point { pending: self.pending, position: self.position, stop: self.matcher.state(), own: self.own }
     }
 
     pub(crate) fn restore(&mut self, point: Point) {
-        let Point { pending, position, stop } = point;
-        (self.pending, self.position) = (pending, position);
+        let Point { pending, position, stop, own } = point;
+        (self.pending, self.position, self.own) = (pending, position, own);
         self.matcher.restore(stop);
     }
 }
@@ -134,6 +137,7 @@ impl<P: Predict> Batch<P> {
             pending,
             position: 0,
             before: Before::Fresh,
+            own: self.predictor.begin(Some(&query.sampling)),
         });
         Ok(())
     }

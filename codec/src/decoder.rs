@@ -182,13 +182,13 @@ impl<P: Predict> Decoder<P> {
             if failed.is_some() {
                 return;
             }
-            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise()))) {
+            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise())), &live.own) {
                 failed = Some(error);
                 return;
             }
             let (token, bits) = Port::Read(coder).token(predictor, 0);
             part.stats.add(bits, predictor.plain_bits(token));
-            predictor.learn(token);
+            predictor.learn(token, &mut live.own);
             part.end = live.accept(token, vocabulary);
             part.tokens.push(token);
         })?;

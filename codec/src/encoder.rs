@@ -218,14 +218,14 @@ impl<P: Predict> Encoder<P> {
                 Framing::cut(&mut Port::Write(coder), false, &mut stats.framing_bits);
             }
             points.push((index, live.point(), plan[index].stats));
-            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise()))) {
+            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise())), &live.own) {
                 failed = Some(error);
                 return;
             }
             let (_, bits) = Port::Write(coder).token(predictor, token);
             plan[index].stats.add(bits, predictor.plain_bits(token));
             plan[index].coded += 1;
-            predictor.learn(token);
+            predictor.learn(token, &mut live.own);
             live.accept(token, vocabulary);
 
             let round_ends = coded.get(row + 1).is_none_or(|next| plan[next.0].coded > round);

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::coder;
 use crate::framing::Port;
 use crate::stats::SlotStats;
-use crate::winner::Predictor;
+use crate::winner::{Own, Predictor};
 
 /// How far the model looks back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +101,7 @@ struct Reader<'a, P: Predict> {
     window: Window,
     slot: Slot,
     predictor: Predictor,
+    own: Own,
     pending: Token,
     /// The last tokens fed, at least `overlap` of them if there were so many.
     recent: Vec<Token>,
@@ -115,8 +116,9 @@ impl<'a, P: Predict> Reader<'a, P> {
         }
         let slot = model.open()?;
         let predictor = Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable));
+        let own = predictor.begin(None);
         let (recent, stats) = (Vec::new(), SlotStats::default());
-        Ok(Self { model, window, slot, predictor, pending: start, recent, stats })
+        Ok(Self { model, window, slot, predictor, own, pending: start, recent, stats })
     }
 
     /// Codes the first tokens of `tokens` (or reads as many) in one pass of the model: all, or fewer where the window ends.
@@ -133,19 +135,19 @@ impl<'a, P: Predict> Reader<'a, P> {
         let tokens = &tokens[..tokens.len().min(room)];
         let fed = [self.pending].into_iter().chain(tokens[..tokens.len() - 1].iter().copied());
         let rows: Vec<_> = fed.map(|token| (self.slot, token)).collect();
-        let Self { model, predictor, pending, recent, stats, .. } = self;
+        let Self { model, predictor, own, pending, recent, stats, .. } = self;
         let mut failed = None;
         model.step(&rows, &mut |row, logits| {
             if failed.is_some() {
                 return;
             }
-            if let Err(error) = predictor.prepare(logits, None) {
+            if let Err(error) = predictor.prepare(logits, None, own) {
                 failed = Some(error);
                 return;
             }
             let (token, bits) = port.token(predictor, tokens[row]);
             stats.add(bits, predictor.plain_bits(token));
-            predictor.learn(token);
+            predictor.learn(token, own);
             recent.push(*pending);
             *pending = token;
             done.push(token);

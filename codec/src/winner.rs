@@ -1,17 +1,19 @@
 //! Which token wins: the prediction that tokens are coded under (SPEC 4.6, 4.7).
 //!
 //! Both ends know the weak model's logits and, when the answer is sampled, the noise. A few hundred candidates are scored
-//! by a grid of experts `softmax(a log q + b g)`; their mixture, with weights learned from the tokens that have crossed, is
+//! by a grid of experts `softmax(a log q + b T g)`, T the temperature; their mixture, with weights learned from the tokens that have crossed, is
 //! quantised to integers. Every other token shares one escape symbol and is then coded under q alone.
 
 use weir_model::math::{self, ONE, Top, Weights};
 use weir_model::{Kernel, Token};
 
 use crate::Error;
-use crate::learned::{Class, EXPERTS, Learned, Origin, PLAIN, grid};
+use crate::learned::{EXPERTS, Learned, Origin, PLAIN};
 use crate::noise::{Noise, gumbel_of_high};
 use crate::query::Sampling;
 use crate::stats;
+
+pub use crate::learned::Own;
 
 /// Candidates by logit.
 const BEST: usize = 128;
@@ -56,7 +58,8 @@ pub struct Predictor {
     lucky: Vec<(Token, u32)>,
 
     // The prediction in force, of `prepare`.
-    class: Class,
+    origin: Origin,
+    temperature: f32,
     weights: Weights,
     /// Ascending ids of the candidates; the next five have one entry for each.
     ids: Vec<Token>,
@@ -86,7 +89,8 @@ impl Predictor {
             best: Vec::new(),
             high: Vec::new(),
             lucky: Vec::new(),
-            class: Class::default(),
+            origin: Origin::default(),
+            temperature: 0.0,
             weights: Weights::default(),
             ids: Vec::new(),
             logit: Vec::new(),
@@ -103,8 +107,13 @@ impl Predictor {
         }
     }
 
+    /// What a slot knows whose tokens are drawn with `sampling`, or come from elsewhere.
+    pub fn begin(&self, sampling: Option<&Sampling>) -> Own {
+        self.learned.begin(Origin::of(sampling))
+    }
+
     /// Predicts the token that follows `logits`: drawn with `sampling` and the noise of its position, or, with `None`,
-    /// chosen by whoever wrote the text. Greedy sampling does not look at the noise.
+    /// chosen by whoever wrote the text. Greedy sampling does not look at the noise. `own` is what the slot has learned.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if a logit is; [`Error::Vocab`] for fewer than 2 or more than 2^24 of them.
@@ -112,29 +121,28 @@ impl Predictor {
         &mut self,
         logits: &[f32],
         drawn: Option<(&Sampling, &Noise)>,
+        own: &Own,
     ) -> Result<(), Error> {
         if !(2..=1 << 24).contains(&logits.len()) {
             return Err(Error::Vocab(logits.len()));
         }
         self.weights.set(self.kernel, logits).map_err(|_| Error::NotFinite)?;
-        let (origin, noise) = match drawn {
-            None => (Origin::Unknown, None),
-            Some((sampling, noise)) if sampling.is_seeded() => (Origin::Seeded(sampling.temperature), Some(noise)),
-            Some(_) => (Origin::Greedy, None),
-        };
-        self.class = Class::of(origin, self.weights.sum);
+        let sampling = drawn.map(|(sampling, _)| sampling);
+        self.origin = Origin::of(sampling);
+        self.temperature = sampling.map_or(0.0, |s| s.temperature);
+        let noise = drawn.filter(|(sampling, _)| sampling.is_seeded()).map(|(_, noise)| noise);
         self.choose(logits, noise);
-        self.vote();
+        self.vote(own.weights());
         self.quantise(logits.len());
         Ok(())
     }
 
     /// Learns that `token` came; to be called once after each [`Predictor::prepare`] and coding.
-    pub fn learn(&mut self, token: Token) {
+    pub fn learn(&mut self, token: Token, own: &mut Own) {
         let mut likelihood = [0.0; EXPERTS];
         match self.ids.binary_search(&token) {
             Ok(i) => {
-                for (k, _) in grid(self.class).iter().enumerate() {
+                for (k, _) in self.origin.grid().iter().enumerate() {
                     likelihood[k] = self.votes[k * self.ids.len() + i] as f32 / self.sums[k];
                 }
                 likelihood[PLAIN] = self.plain[i] as f32 / self.weights.sum as f32;
@@ -142,16 +150,16 @@ impl Predictor {
             // Only the plain expert knows of it.
             Err(_) => likelihood[PLAIN] = 1.0,
         }
-        self.learned.update(self.class, &likelihood);
+        self.learned.follow(self.origin, own, &likelihood);
     }
 
     /// Forgets what was learned after `learned` was taken.
-    pub fn restore(&mut self, learned: &Learned) {
+    pub(crate) fn restore(&mut self, learned: &Learned) {
         self.learned = *learned;
     }
 
     /// What was learned so far.
-    pub fn learned(&self) -> &Learned {
+    pub(crate) fn learned(&self) -> &Learned {
         &self.learned
     }
 
@@ -231,14 +239,13 @@ impl Predictor {
     }
 
     /// Fills `votes`, `sums`, `mix`, `outside`: SPEC 4.6.
-    fn vote(&mut self) {
+    fn vote(&mut self, weights: &[f32; EXPERTS]) {
         let n = self.ids.len();
-        let weights = self.learned.weights(self.class);
         self.mix.clear();
         self.mix.resize(n, 0.0);
         self.votes.resize((EXPERTS - 1) * n, 0);
-        for ((k, &(a, b)), votes) in grid(self.class).iter().enumerate().zip(self.votes.chunks_mut(n)) {
-            let sum = math::expert(self.kernel, (a, &self.logit), (b, &self.gumbel), votes);
+        for ((k, &(a, b)), votes) in self.origin.grid().iter().enumerate().zip(self.votes.chunks_mut(n)) {
+            let sum = math::expert(self.kernel, (a, &self.logit), (b * self.temperature, &self.gumbel), votes);
             self.sums[k] = sum as f32;
             math::add_scaled(self.kernel, weights[k] * (ONE as f32 / sum as f32), votes, &mut self.mix);
         }

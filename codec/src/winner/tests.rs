@@ -5,7 +5,8 @@ fn prepared(vocab: usize, context: &[Token], temperature: f32, predictor: &mut P
     let mut model = Markov::new(vocab);
     let noise = Noise::new(&[3; 16], context.len() as u32);
     let sampling = Sampling::at(temperature);
-    predictor.prepare(model.logits(context), Some((&sampling, &noise))).unwrap();
+    let own = predictor.begin(Some(&sampling));
+    predictor.prepare(model.logits(context), Some((&sampling, &noise)), &own).unwrap();
 }
 
 #[test]
@@ -44,7 +45,8 @@ fn places_tile_both_totals() {
                 assert_eq!(at + u64::from(predictor.escape.1), 1 << 32);
                 assert!(escapes < 2 || rest_at == 1 << 32);
                 assert_eq!(escapes + predictor.candidates(), vocab);
-                predictor.learn(round % vocab as u32);
+                let mut own = predictor.begin(None);
+                predictor.learn(round % vocab as u32, &mut own);
             }
         }
     }
@@ -59,8 +61,9 @@ fn every_kernel_predicts_the_same() {
         for predictor in &mut predictors {
             prepared(3001, &[round, 1], [0.0, 0.5, 1.0][round as usize % 3], predictor);
             let token = predictor.ids[round as usize * 3];
-            predictor.learn(token);
-            let all = (predictor.ids.clone(), predictor.width.clone(), predictor.escape, predictor.learned);
+            let mut own = predictor.begin(None);
+            predictor.learn(token, &mut own);
+            let all = (predictor.ids.clone(), predictor.width.clone(), predictor.escape, predictor.learned, own);
             assert_eq!(*first.get_or_insert(all.clone()), all);
         }
     }
@@ -74,15 +77,16 @@ fn the_seed_saves_bits() {
     for (temperature, least) in [(1.0, 0.75), (0.6, 0.95)] {
         let sampling = Sampling::at(temperature);
         let mut predictor = Predictor::new(Kernel::Portable);
+        let mut own = predictor.begin(Some(&sampling));
         let mut context = vec![1, 2];
         let (mut coded, mut plain) = (0.0, 0.0);
         for position in 0..600 {
             let token = sampler.sample(strong.logits(&context), &sampling, &[9; 16], position).unwrap();
             let noise = Noise::new(&[9; 16], position);
-            predictor.prepare(weak.logits(&context), Some((&sampling, &noise))).unwrap();
+            predictor.prepare(weak.logits(&context), Some((&sampling, &noise)), &own).unwrap();
             coded += predictor.place(token).bits();
             plain += predictor.plain_bits(token);
-            predictor.learn(token);
+            predictor.learn(token, &mut own);
             context = vec![context[1], token];
         }
         assert!(coded < least * plain, "temperature {temperature}: {coded} of {plain}");
@@ -111,7 +115,8 @@ fn extremes() {
         let mut predictor = Predictor::new(Kernel::Portable);
         let noise = Noise::new(&[1; 16], 0);
         for sampling in [Sampling::GREEDY, Sampling::at(1.0)] {
-            predictor.prepare(&logits, Some((&sampling, &noise))).unwrap();
+            let own = predictor.begin(Some(&sampling));
+            predictor.prepare(&logits, Some((&sampling, &noise)), &own).unwrap();
             let worst = (0..300).map(|id| predictor.place(id).bits()).fold(0.0, f64::max);
             assert!(worst <= 48.0, "{worst}");
             let all: u64 = predictor.width.iter().map(|&w| u64::from(w)).sum();
@@ -119,7 +124,8 @@ fn extremes() {
         }
     }
     let mut predictor = Predictor::new(Kernel::Portable);
-    assert!(matches!(predictor.prepare(&[0.0], None), Err(Error::Vocab(1))));
-    assert!(matches!(predictor.prepare(&[0.0, f32::NAN], None), Err(Error::NotFinite)));
-    assert!(predictor.prepare(&[f32::MIN, f32::MAX], None).is_ok());
+    let own = predictor.begin(None);
+    assert!(matches!(predictor.prepare(&[0.0], None, &own), Err(Error::Vocab(1))));
+    assert!(matches!(predictor.prepare(&[0.0, f32::NAN], None, &own), Err(Error::NotFinite)));
+    assert!(predictor.prepare(&[f32::MIN, f32::MAX], None, &own).is_ok());
 }
