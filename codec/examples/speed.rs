@@ -30,21 +30,37 @@ fn main() {
             let noise = Noise::new(&[1; 16], 0);
             let mut own = predictor.begin(Some(&sampling));
             let predict = micros(100, |_| {
-                predictor.prepare(&logits, Some((&sampling, &noise)), &own).expect("finite logits");
+                predictor
+                    .prepare(&logits, Some((&sampling, &noise)), &own)
+                    .expect("finite logits");
                 predictor.learn(7, &mut own);
             });
             let sample = micros(100, |i| {
-                sampler.sample(&logits, &sampling, &[1; 16], i).expect("finite logits");
+                sampler
+                    .sample(&logits, &sampling, &[1; 16], i)
+                    .expect("finite logits");
             });
-            println!("{:9} {name}: predict {predict:6.0} us, sample {sample:6.0} us", kernel.name());
+            println!(
+                "{:9} {name}: predict {predict:6.0} us, sample {sample:6.0} us",
+                kernel.name()
+            );
         }
-        let nucleus = Sampling { temperature: 1.0, top_p: 0.9, top_k: 0 };
+        let nucleus = Sampling {
+            temperature: 1.0,
+            top_p: 0.9,
+            top_k: 0,
+        };
         let sample = micros(50, |i| {
-            sampler.sample(&logits, &nucleus, &[1; 16], i).expect("finite logits");
+            sampler
+                .sample(&logits, &nucleus, &[1; 16], i)
+                .expect("finite logits");
         });
         let escape = micros(50, |i| {
             predictor.place(i * 1000);
         });
-        println!("{:9} top-p 0.9: sample {sample:6.0} us; place with escape {escape:6.0} us", kernel.name());
+        println!(
+            "{:9} top-p 0.9: sample {sample:6.0} us; place with escape {escape:6.0} us",
+            kernel.name()
+        );
     }
 }

@@ -2,13 +2,13 @@
 
 use weir_model::{Kernel, Predict, Slot, Token};
 
+use crate::Error;
 use crate::coder::Interval;
 use crate::framing::{Before, Framing};
 use crate::noise::Noise;
 use crate::query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
 use crate::stop::{Found, Matcher, State};
 use crate::winner::{Own, Predictor};
-use crate::Error;
 
 /// Why a slot's answer is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,11 +79,21 @@ impl Live {
     }
 
     pub(crate) fn point(&self) -> Point {
-        Point { pending: self.pending, position: self.position, stop: self.matcher.state(), own: self.own }
+        Point {
+            pending: self.pending,
+            position: self.position,
+            stop: self.matcher.state(),
+            own: self.own,
+        }
     }
 
     pub(crate) fn restore(&mut self, point: Point) {
-        let Point { pending, position, stop, own } = point;
+        let Point {
+            pending,
+            position,
+            stop,
+            own,
+        } = point;
         (self.pending, self.position, self.own) = (pending, position, own);
         self.matcher.restore(stop);
     }
@@ -118,11 +128,23 @@ impl<P: Predict> Batch<P> {
         self.check()?;
         match self.slots.get(usize::from(slot)) {
             Some(None) => {}
-            Some(Some(_)) => return Err(Error::Slot { slot, problem: "live already" }),
-            None => return Err(Error::Slot { slot, problem: "out of range" }),
+            Some(Some(_)) => {
+                return Err(Error::Slot {
+                    slot,
+                    problem: "live already",
+                });
+            }
+            None => {
+                return Err(Error::Slot {
+                    slot,
+                    problem: "out of range",
+                });
+            }
         }
         query.check(self.model.vocab(), self.model.max_context())?;
-        let Some((&pending, before)) = query.prompt.split_last() else { return Err(Error::Prompt) };
+        let Some((&pending, before)) = query.prompt.split_last() else {
+            return Err(Error::Prompt);
+        };
         let handle = self.model.open()?;
         if let Err(error) = self.model.prefill(handle, before) {
             self.model.close(handle);

@@ -16,7 +16,10 @@ pub struct Interval {
 }
 
 impl Interval {
-    const FULL: Self = Self { low: 0, range: u64::MAX };
+    const FULL: Self = Self {
+        low: 0,
+        range: u64::MAX,
+    };
 
     /// Goes on with the part `[start, start + width)` of 2^32. The last part also takes what the division left over, so
     /// that no point of the interval is without a symbol. True if `low` passed 2^64.
@@ -26,7 +29,11 @@ impl Interval {
         let unit = self.range >> 32;
         let skipped = unit * u64::from(start);
         let last = start.wrapping_add(width) == 0;
-        self.range = if last { self.range - skipped } else { unit * u64::from(width) };
+        self.range = if last {
+            self.range - skipped
+        } else {
+            unit * u64::from(width)
+        };
         let (low, carry) = self.low.overflowing_add(skipped);
         self.low = low;
         carry
@@ -81,7 +88,13 @@ pub struct Encoder {
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { interval: Interval::FULL, held: None, ones: 0, settled: Vec::new(), significant: 0 }
+        Self {
+            interval: Interval::FULL,
+            held: None,
+            ones: 0,
+            settled: Vec::new(),
+            significant: 0,
+        }
     }
 }
 
@@ -90,7 +103,10 @@ impl Encoder {
     pub fn reset(&mut self) {
         let mut settled = std::mem::take(&mut self.settled);
         settled.clear();
-        *self = Self { settled, ..Self::default() };
+        *self = Self {
+            settled,
+            ..Self::default()
+        };
     }
 
     /// Adds the symbol `[start, start + width)` of 2^32; `width > 0`, `start + width <= 2^32`.
@@ -106,7 +122,13 @@ impl Encoder {
 
     /// Goes back to `mark`, which must be of this stream.
     pub fn restore(&mut self, mark: &Mark) {
-        let Mark { interval, held, ones, settled, significant } = *mark;
+        let Mark {
+            interval,
+            held,
+            ones,
+            settled,
+            significant,
+        } = *mark;
         self.settled.truncate(settled);
         (self.interval, self.held, self.ones, self.significant) = (interval, held, ones, significant);
     }
@@ -129,8 +151,20 @@ impl Encoder {
 
     /// This moment, for [`Encoder::restore`].
     pub fn mark(&self) -> Mark {
-        let Self { interval, held, ones, ref settled, significant } = *self;
-        Mark { interval, held, ones, settled: settled.len(), significant }
+        let Self {
+            interval,
+            held,
+            ones,
+            ref settled,
+            significant,
+        } = *self;
+        Mark {
+            interval,
+            held,
+            ones,
+            settled: settled.len(),
+            significant,
+        }
     }
 
     /// Length in bytes of the code if it were sealed now.
@@ -232,7 +266,12 @@ pub struct Decoder {
 impl Decoder {
     /// Begins to read `code`.
     pub fn new(code: &[u8]) -> Self {
-        let mut decoder = Self { encoder: Encoder::default(), code: code.to_vec(), read: 0, window: 0 };
+        let mut decoder = Self {
+            encoder: Encoder::default(),
+            code: code.to_vec(),
+            read: 0,
+            window: 0,
+        };
         for _ in 0..8 {
             decoder.shift();
         }
@@ -263,7 +302,11 @@ impl Decoder {
     pub fn is_canonical(&self) -> bool {
         let mut sealed = Vec::with_capacity(self.code.len() + 8);
         self.encoder.seal(&mut sealed);
-        let len = self.code.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let len = self
+            .code
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last + 1);
         sealed == self.code[..len]
     }
 

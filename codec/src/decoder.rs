@@ -68,7 +68,12 @@ impl<P: Predict> Decoder<P> {
     /// A batch without live slots; everything as given to the encoder.
     pub fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
         let batch = Batch::new(model, vocabulary, settings);
-        Self { batch, parts: Vec::new(), rows: Vec::new(), of_row: Vec::new() }
+        Self {
+            batch,
+            parts: Vec::new(),
+            rows: Vec::new(),
+            of_row: Vec::new(),
+        }
     }
 
     /// Makes `slot` live; see [`crate::Encoder::open`].
@@ -93,9 +98,17 @@ impl<P: Predict> Decoder<P> {
         self.batch.breach()?;
         let mut coder = coder::Decoder::new(code);
         let mut framing_bits = 0.0;
-        let taken_in = self.batch.framing.taken_in(&mut Port::Read(&mut coder), 0, &mut framing_bits);
+        let taken_in = self
+            .batch
+            .framing
+            .taken_in(&mut Port::Read(&mut coder), 0, &mut framing_bits);
         self.batch.mend();
-        Ok(Begun { taken_in, coder, framing_bits, bytes: code.len() })
+        Ok(Begun {
+            taken_in,
+            coder,
+            framing_bits,
+            bytes: code.len(),
+        })
     }
 
     /// Reads the rest of a frame.
@@ -104,9 +117,21 @@ impl<P: Predict> Decoder<P> {
     /// [`Error::NotCanonical`] if the code is not what an encoder writes; a model's error. Both leave the batch broken.
     pub fn finish(&mut self, begun: Begun) -> Result<Decoded, Error> {
         self.batch.breach()?;
-        let Begun { taken_in: _, mut coder, framing_bits, bytes } = begun;
-        let mut decoded = Decoded::default();
-        decoded.stats = FrameStats { framing_bits, bytes, ..FrameStats::default() };
+        let Begun {
+            taken_in: _,
+            mut coder,
+            framing_bits,
+            bytes,
+        } = begun;
+        let stats = FrameStats {
+            framing_bits,
+            bytes,
+            ..FrameStats::default()
+        };
+        let mut decoded = Decoded {
+            stats,
+            ..Decoded::default()
+        };
         self.head(&mut coder, &mut decoded.stats);
         self.rounds(&mut coder, &mut decoded.stats)?;
         self.settle(&mut decoded)?;
@@ -136,7 +161,13 @@ impl<P: Predict> Decoder<P> {
         for (slot, live) in (0u8..).zip(slots) {
             let Some(live) = live else { continue };
             let mut port = Port::Read(coder);
-            let count = framing.count(&mut port, live.before, short, Count::Cap(0), &mut stats.framing_bits);
+            let count = framing.count(
+                &mut port,
+                live.before,
+                short,
+                Count::Cap(0),
+                &mut stats.framing_bits,
+            );
             short = count != Count::Cap(framing.full());
             live.before = if short { Before::Short } else { Before::Full };
             let (cap, end) = match count {
@@ -144,8 +175,17 @@ impl<P: Predict> Decoder<P> {
                 Count::Refused => (0, Some(End::Refused)),
                 Count::Failed => (0, Some(End::Failed)),
             };
-            let stats = SlotStats { slot, ..SlotStats::default() };
-            self.parts.push(Part { slot, cap, tokens: Vec::with_capacity(cap), end, stats });
+            let stats = SlotStats {
+                slot,
+                ..SlotStats::default()
+            };
+            self.parts.push(Part {
+                slot,
+                cap,
+                tokens: Vec::with_capacity(cap),
+                end,
+                stats,
+            });
         }
     }
 
@@ -164,7 +204,9 @@ impl<P: Predict> Decoder<P> {
                 }
             }
             let has_more = !self.rows.is_empty();
-            if !has_more || (round > 0 && Framing::cut(&mut Port::Read(coder), false, &mut stats.framing_bits)) {
+            if !has_more
+                || (round > 0 && Framing::cut(&mut Port::Read(coder), false, &mut stats.framing_bits))
+            {
                 return Ok(());
             }
             self.round(coder)?;
@@ -173,12 +215,25 @@ impl<P: Predict> Decoder<P> {
     }
 
     fn round(&mut self, coder: &mut coder::Decoder) -> Result<(), Error> {
-        let Self { batch, parts, rows, of_row } = self;
-        let Batch { model, vocabulary, slots, predictor, .. } = batch;
+        let Self {
+            batch,
+            parts,
+            rows,
+            of_row,
+        } = self;
+        let Batch {
+            model,
+            vocabulary,
+            slots,
+            predictor,
+            ..
+        } = batch;
         let mut failed = None;
         model.step(rows, &mut |row, logits| {
             let part = &mut parts[of_row[row]];
-            let Some(live) = &mut slots[usize::from(part.slot)] else { return };
+            let Some(live) = &mut slots[usize::from(part.slot)] else {
+                return;
+            };
             if failed.is_some() {
                 return;
             }
@@ -199,7 +254,13 @@ impl<P: Predict> Decoder<P> {
     fn settle(&mut self, decoded: &mut Decoded) -> Result<(), Error> {
         let full = self.batch.framing.full();
         for part in self.parts.drain(..) {
-            let Part { slot, cap, tokens, end, stats } = part;
+            let Part {
+                slot,
+                cap,
+                tokens,
+                end,
+                stats,
+            } = part;
             if end.is_some() {
                 // SPEC 4.8: only one count is right for an answer that ends, or the count could say something else.
                 let has_cap = !matches!(end, Some(End::Refused | End::Failed));
@@ -209,7 +270,12 @@ impl<P: Predict> Decoder<P> {
                 self.batch.close(slot);
             }
             decoded.stats.push(stats);
-            decoded.answers.push(Answer { slot, tokens, cap, end });
+            decoded.answers.push(Answer {
+                slot,
+                tokens,
+                cap,
+                end,
+            });
         }
         Ok(())
     }

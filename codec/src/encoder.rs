@@ -63,7 +63,13 @@ impl<P: Predict> Encoder<P> {
     /// A batch without live slots. `model` is the weak model, with `vocabulary` of its tokenizer.
     pub fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
         let batch = Batch::new(model, vocabulary, settings);
-        Self { batch, coder: coder::Encoder::default(), plan: Vec::new(), rows: Vec::new(), coded: Vec::new() }
+        Self {
+            batch,
+            coder: coder::Encoder::default(),
+            plan: Vec::new(),
+            rows: Vec::new(),
+            coded: Vec::new(),
+        }
     }
 
     /// Makes `slot` live. Queries are opened between frames, by both ends at the frame that has taken them in.
@@ -141,7 +147,13 @@ impl<P: Predict> Encoder<P> {
 
     /// Codes what comes before the tokens, and plans them. SPEC 4.8.
     fn head(&mut self, taken_in: u32, offers: &[(u8, Offer<'_>)], sealed: &mut Sealed) {
-        let Batch { model, vocabulary, slots, framing, .. } = &mut self.batch;
+        let Batch {
+            model,
+            vocabulary,
+            slots,
+            framing,
+            ..
+        } = &mut self.batch;
         let bits = &mut sealed.stats.framing_bits;
         let mut port = Port::Write(&mut self.coder);
         framing.taken_in(&mut port, taken_in, bits);
@@ -149,12 +161,18 @@ impl<P: Predict> Encoder<P> {
         let full = framing.full();
         let mut short = false;
         for (slot, offer) in offers {
-            let Some(live) = &mut slots[usize::from(*slot)] else { continue };
+            let Some(live) = &mut slots[usize::from(*slot)] else {
+                continue;
+            };
             let (count, ended, symbol) = match offer {
                 Offer::Tokens(tokens) => {
                     let (count, ended) = live.measure(tokens, vocabulary);
                     // SPEC 4.8: an answer that ends says the full count, unless it needs more.
-                    (count, ended, Count::Cap(if ended { full.max(count) } else { count }))
+                    (
+                        count,
+                        ended,
+                        Count::Cap(if ended { full.max(count) } else { count }),
+                    )
                 }
                 Offer::Refused => (0, true, Count::Refused),
                 Offer::Failed => (0, true, Count::Failed),
@@ -169,7 +187,10 @@ impl<P: Predict> Encoder<P> {
                 coded: 0,
                 ended,
                 fed: model.len(live.handle),
-                stats: SlotStats { slot: *slot, ..SlotStats::default() },
+                stats: SlotStats {
+                    slot: *slot,
+                    ..SlotStats::default()
+                },
             });
         }
     }
@@ -183,7 +204,9 @@ impl<P: Predict> Encoder<P> {
             for (index, (plan, (_, offer))) in self.plan.iter().zip(offers).enumerate() {
                 let Offer::Tokens(tokens) = offer else { continue };
                 if round < plan.count {
-                    let pending = self.batch.slots[usize::from(plan.slot)].as_ref().map_or(0, |l| l.pending);
+                    let pending = self.batch.slots[usize::from(plan.slot)]
+                        .as_ref()
+                        .map_or(0, |l| l.pending);
                     let fed = if round == 0 { pending } else { tokens[round - 1] };
                     self.rows.push((plan.handle, fed));
                     self.coded.push((index, tokens[round]));
@@ -197,8 +220,20 @@ impl<P: Predict> Encoder<P> {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let Self { batch, coder, plan, rows, coded } = self;
-        let Batch { model, vocabulary, slots, predictor, .. } = batch;
+        let Self {
+            batch,
+            coder,
+            plan,
+            rows,
+            coded,
+        } = self;
+        let Batch {
+            model,
+            vocabulary,
+            slots,
+            predictor,
+            ..
+        } = batch;
         let mut failed = None;
         let mut is_cut = false;
         let mut round = 0;
@@ -210,7 +245,9 @@ impl<P: Predict> Encoder<P> {
                 return;
             }
             let (index, token) = coded[row];
-            let Some(live) = &mut slots[usize::from(plan[index].slot)] else { return };
+            let Some(live) = &mut slots[usize::from(plan[index].slot)] else {
+                return;
+            };
             if plan[index].coded > round {
                 round = plan[index].coded;
                 begin = Some((coder.mark(), *predictor.learned(), stats.framing_bits));
@@ -229,7 +266,9 @@ impl<P: Predict> Encoder<P> {
             live.accept(token, vocabulary);
 
             let round_ends = coded.get(row + 1).is_none_or(|next| plan[next.0].coded > round);
-            let Some((mark, learned, framing_bits)) = &begin else { return };
+            let Some((mark, learned, framing_bits)) = &begin else {
+                return;
+            };
             if round_ends && coder.len() + CUT > limit {
                 coder.restore(mark);
                 predictor.restore(learned);

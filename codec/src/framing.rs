@@ -113,7 +113,8 @@ impl Framing {
             taken_none: Shares::new([24, 8], 256),
             taken_one: Shares::new([16, 16], 256),
             taken_log: Shares::new([1; 16], 1024),
-            is_full: [[1, 31], [1, 255], [8, 24], [8, 24], [8, 24], [24, 8]].map(|start| Shares::new(start, 4096)),
+            is_full: [[1, 31], [1, 255], [8, 24], [8, 24], [8, 24], [24, 8]]
+                .map(|start| Shares::new(start, 4096)),
             count: Shares::new([1; SYMBOLS], 4096),
         }
     }
@@ -177,8 +178,18 @@ impl Framing {
 
     /// The state as bytes, for the digest.
     pub(crate) fn bytes(&self, sink: &mut impl FnMut(&[u8])) {
-        let Self { full: _, taken_none, taken_one, taken_log, is_full, count } = self;
-        let small = [taken_none, taken_one].into_iter().chain(is_full).flat_map(|s| s.counts);
+        let Self {
+            full: _,
+            taken_none,
+            taken_one,
+            taken_log,
+            is_full,
+            count,
+        } = self;
+        let small = [taken_none, taken_one]
+            .into_iter()
+            .chain(is_full)
+            .flat_map(|s| s.counts);
         for count in small.chain(taken_log.counts).chain(count.counts) {
             sink(&count.to_le_bytes());
         }

@@ -48,11 +48,17 @@ pub fn decode(data: &[u8]) {
                     .frame(taken_in, &offers.collect::<Vec<_>>(), 4096, &mut again)
                     .expect("what was decoded can be offered");
                 // A frame that was cut has larger counts, so its bytes are others.
-                let is_cut = decoded.answers.iter().any(|a| a.end.is_none() && a.tokens.len() < a.cap);
+                let is_cut = decoded
+                    .answers
+                    .iter()
+                    .any(|a| a.end.is_none() && a.tokens.len() < a.cap);
                 if is_cut {
                     return;
                 }
-                let len = code.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+                let len = code
+                    .iter()
+                    .rposition(|&byte| byte != 0)
+                    .map_or(0, |last| last + 1);
                 assert_eq!(again, code[..len]);
                 assert_eq!(decoded.digest, sealed.digest);
             }
@@ -101,7 +107,9 @@ pub fn roundtrip(data: &[u8]) {
         let Some(room) = next() else { return };
         let limit = Settings::least_limit(live.len()) + room;
         let mut code = Vec::new();
-        let sealed = encoder.frame(u32::from(is_new), &offers, limit, &mut code).expect("offers are sound");
+        let sealed = encoder
+            .frame(u32::from(is_new), &offers, limit, &mut code)
+            .expect("offers are sound");
         assert!(code.len() <= limit);
         let begun = decoder.begin(&code).expect("the batch is sound");
         assert_eq!(begun.taken_in, u32::from(is_new));

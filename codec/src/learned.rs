@@ -64,18 +64,20 @@ struct Row {
 impl Row {
     /// One step towards the experts that gave the token its probability, and a little towards `home`.
     fn follow(&mut self, likelihood: &[f32; EXPERTS], home: &[f32; EXPERTS], pace: Pace) {
-        let mut sum = 0.0;
-        for k in 0..EXPERTS {
-            sum += self.weights[k] * likelihood[k];
-        }
+        // From the first expert to the last: the order is part of the result.
+        let sum = self
+            .weights
+            .iter()
+            .zip(likelihood)
+            .fold(0.0, |sum, (w, l)| sum + w * l);
         if sum < 1e-30 {
             return;
         }
         let rate = (1.0 / (self.seen as f32 + pace.first)).max(pace.least);
-        for k in 0..EXPERTS {
-            let posterior = self.weights[k] * likelihood[k] / sum;
-            let target = (1.0 - HOMING) * posterior + HOMING * home[k];
-            self.weights[k] += rate * (target - self.weights[k]);
+        for (weight, (likelihood, home)) in self.weights.iter_mut().zip(likelihood.iter().zip(home)) {
+            let posterior = *weight * likelihood / sum;
+            let target = (1.0 - HOMING) * posterior + HOMING * home;
+            *weight += rate * (target - *weight);
         }
         self.seen = (self.seen + 1).min(1 << 20);
     }
@@ -90,14 +92,24 @@ pub(crate) struct Learned {
 impl Default for Learned {
     fn default() -> Self {
         let origins = [Origin::Greedy, Origin::Open, Origin::Filtered, Origin::Unknown];
-        Self { rows: origins.map(|origin| Row { weights: origin.prior(), seen: 0 }) }
+        Self {
+            rows: origins.map(|origin| Row {
+                weights: origin.prior(),
+                seen: 0,
+            }),
+        }
     }
 }
 
 impl Learned {
     /// Weights of a slot that opens: the batch's.
     pub(crate) fn begin(&self, origin: Origin) -> Own {
-        Own { row: Row { seen: 0, ..self.rows[origin as usize] } }
+        Own {
+            row: Row {
+                seen: 0,
+                ..self.rows[origin as usize]
+            },
+        }
     }
 
     /// Follows a token, first the batch, then the slot it came in.
@@ -110,7 +122,9 @@ impl Learned {
     /// The state as bytes, for the digest.
     pub(crate) fn bytes(&self, sink: &mut impl FnMut(&[u8])) {
         for row in &self.rows {
-            row.weights.iter().for_each(|weight| sink(&weight.to_bits().to_le_bytes()));
+            row.weights
+                .iter()
+                .for_each(|weight| sink(&weight.to_bits().to_le_bytes()));
             sink(&row.seen.to_le_bytes());
         }
     }
@@ -135,13 +149,27 @@ struct Pace {
     least: f32,
 }
 
-const BATCH: Pace = Pace { first: 30.0, least: 0.002 };
-const SLOT: Pace = Pace { first: 10.0, least: 0.01 };
+const BATCH: Pace = Pace {
+    first: 30.0,
+    least: 0.002,
+};
+const SLOT: Pace = Pace {
+    first: 10.0,
+    least: 0.01,
+};
 /// How far a step goes home: a batch to the prior, a slot to the batch.
 const HOMING: f32 = 0.01;
 
-const SHARPENED: [(f32, f32); 8] =
-    [(0.8, 0.0), (1.0, 0.0), (1.2, 0.0), (1.4, 0.0), (1.7, 0.0), (2.0, 0.0), (2.5, 0.0), (3.5, 0.0)];
+const SHARPENED: [(f32, f32); 8] = [
+    (0.8, 0.0),
+    (1.0, 0.0),
+    (1.2, 0.0),
+    (1.4, 0.0),
+    (1.7, 0.0),
+    (2.0, 0.0),
+    (2.5, 0.0),
+    (3.5, 0.0),
+];
 
 const SEEDED: [(f32, f32); 24] = {
     let (a, b) = ([1.0, 1.2, 1.4, 1.7], [0.5, 0.7, 0.85, 1.0, 1.2, 1.5]);

@@ -29,7 +29,16 @@ impl Noise {
         for (key, bytes) in key.iter_mut().zip(words.iter().chain(purpose)) {
             *key = u32::from_le_bytes(*bytes);
         }
-        Self { high: Words { key, nonce: [position, HIGH, 0] }, low: Words { key, nonce: [position, LOW, 0] } }
+        Self {
+            high: Words {
+                key,
+                nonce: [position, HIGH, 0],
+            },
+            low: Words {
+                key,
+                nonce: [position, LOW, 0],
+            },
+        }
     }
 
     /// The word of `token`.
@@ -43,7 +52,13 @@ impl Noise {
     }
 
     /// Gumbel variates of several tokens; `scratch` is only room to work in.
-    pub(crate) fn gumbels(&self, kernel: Kernel, tokens: &[Token], scratch: &mut Scratch, out: &mut Vec<f64>) {
+    pub(crate) fn gumbels(
+        &self,
+        kernel: Kernel,
+        tokens: &[Token],
+        scratch: &mut Scratch,
+        out: &mut Vec<f64>,
+    ) {
         scratch.high.resize(tokens.len(), 0);
         scratch.low.resize(tokens.len(), 0);
         self.high.gather(kernel, tokens, &mut scratch.high);

@@ -32,11 +32,19 @@ impl Sampling {
     pub const MAX_TEMPERATURE: f32 = 16.0;
 
     /// The best token, no randomness.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+    };
 
     /// All of the distribution at `temperature`.
     pub const fn at(temperature: f32) -> Self {
-        Self { temperature, top_p: 1.0, top_k: 0 }
+        Self {
+            temperature,
+            top_p: 1.0,
+            top_k: 0,
+        }
     }
 
     /// Whether the noise plays a part.

@@ -42,7 +42,14 @@ impl Sampler {
     /// A sampler that computes with `kernel`; all give the same tokens.
     pub fn new(kernel: Kernel) -> Self {
         let (weights, top, noise) = (Weights::default(), Top::default(), Scratch::default());
-        Self { kernel, weights, top, ids: Vec::new(), noise, gumbels: Vec::new() }
+        Self {
+            kernel,
+            weights,
+            top,
+            ids: Vec::new(),
+            noise,
+            gumbels: Vec::new(),
+        }
     }
 
     /// The token that wins at `position` of the answer drawn with `seed`.
@@ -57,7 +64,9 @@ impl Sampler {
         position: u32,
     ) -> Result<Token, Error> {
         sampling.check()?;
-        self.weights.maximum(self.kernel, logits).map_err(|_| Error::NotFinite)?;
+        self.weights
+            .maximum(self.kernel, logits)
+            .map_err(|_| Error::NotFinite)?;
         if !sampling.is_seeded() {
             let best = logits.iter().position(|&x| x == self.weights.max);
             return Ok(best.unwrap_or(0) as Token);
@@ -101,7 +110,10 @@ impl Sampler {
             k => k.min(logits.len()),
         };
         if count == logits.len() && sampling.top_p >= 1.0 {
-            return Ok(Last { logit: f32::NEG_INFINITY, id: Token::MAX });
+            return Ok(Last {
+                logit: f32::NEG_INFINITY,
+                id: Token::MAX,
+            });
         }
         self.weights
             .set_scaled(self.kernel, logits, sampling.temperature)
@@ -113,10 +125,15 @@ impl Sampler {
             self.top.find(logits, &self.weights, sorted, &mut self.ids);
             self.ids.sort_unstable_by(|&a, &b| {
                 let (x, y) = (logits[a as usize], logits[b as usize]);
-                y.partial_cmp(&x).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(&b))
+                y.partial_cmp(&x)
+                    .unwrap_or(std::cmp::Ordering::Equal)
+                    .then(a.cmp(&b))
             });
             if let Some(last) = self.last_of_sorted(sampling, count, logits.len()) {
-                return Ok(Last { logit: logits[last as usize], id: last });
+                return Ok(Last {
+                    logit: logits[last as usize],
+                    id: last,
+                });
             }
             sorted *= 8;
         }

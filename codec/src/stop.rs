@@ -28,7 +28,11 @@ impl Matcher {
     /// A matcher that has seen nothing. Empty strings never match, nor do those beyond [`Query::MAX_STOPS`].
     pub fn new(stops: &[Vec<u8>]) -> Self {
         let stops = stops.iter().take(Query::MAX_STOPS).cloned().collect::<Vec<_>>();
-        Self { borders: stops.iter().map(|s| borders(s)).collect(), stops, state: State::default() }
+        Self {
+            borders: stops.iter().map(|s| borders(s)).collect(),
+            stops,
+            state: State::default(),
+        }
     }
 
     /// Takes the next bytes. Answers the stop that ends first (the first in the query of those that end together); the
@@ -47,7 +51,10 @@ impl Matcher {
                 n += usize::from(text[n] == byte);
                 self.state.0[stop] = n as u16;
                 if n == text.len() && found.is_none() {
-                    found = Some(Found { stop, consumed: at + 1 });
+                    found = Some(Found {
+                        stop,
+                        consumed: at + 1,
+                    });
                 }
             }
             if found.is_some() {

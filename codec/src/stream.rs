@@ -50,7 +50,11 @@ pub fn compress<P: Predict>(
     progress: &mut dyn FnMut(usize),
 ) -> Result<SlotStats, Error> {
     let vocab = model.vocab();
-    if let Some(&token) = tokens.iter().chain([&start]).find(|&&token| token as usize >= vocab) {
+    if let Some(&token) = tokens
+        .iter()
+        .chain([&start])
+        .find(|&&token| token as usize >= vocab)
+    {
         return Err(Error::Token { token, vocab });
     }
     let mut coder = coder::Encoder::default();
@@ -92,7 +96,11 @@ pub fn decompress<P: Predict>(
         }
     }
     reader.finish();
-    if coder.is_canonical() { Ok(tokens) } else { Err(Error::NotCanonical) }
+    if coder.is_canonical() {
+        Ok(tokens)
+    } else {
+        Err(Error::NotCanonical)
+    }
 }
 
 /// The model at work on one stream.
@@ -112,13 +120,26 @@ impl<'a, P: Predict> Reader<'a, P> {
     fn new(model: &'a mut P, window: Window, start: Token) -> Result<Self, Error> {
         let max_context = model.max_context();
         if window.overlap >= window.size || window.size > max_context {
-            return Err(Error::Window { size: window.size, overlap: window.overlap, max_context });
+            return Err(Error::Window {
+                size: window.size,
+                overlap: window.overlap,
+                max_context,
+            });
         }
         let slot = model.open()?;
         let predictor = Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable));
         let own = predictor.begin(None);
         let (recent, stats) = (Vec::new(), SlotStats::default());
-        Ok(Self { model, window, slot, predictor, own, pending: start, recent, stats })
+        Ok(Self {
+            model,
+            window,
+            slot,
+            predictor,
+            own,
+            pending: start,
+            recent,
+            stats,
+        })
     }
 
     /// Codes the first tokens of `tokens` (or reads as many) in one pass of the model: all, or fewer where the window ends.
@@ -133,9 +154,19 @@ impl<'a, P: Predict> Reader<'a, P> {
         }
         let room = self.window.size - self.model.len(self.slot);
         let tokens = &tokens[..tokens.len().min(room)];
-        let fed = [self.pending].into_iter().chain(tokens[..tokens.len() - 1].iter().copied());
+        let fed = [self.pending]
+            .into_iter()
+            .chain(tokens[..tokens.len() - 1].iter().copied());
         let rows: Vec<_> = fed.map(|token| (self.slot, token)).collect();
-        let Self { model, predictor, own, pending, recent, stats, .. } = self;
+        let Self {
+            model,
+            predictor,
+            own,
+            pending,
+            recent,
+            stats,
+            ..
+        } = self;
         let mut failed = None;
         model.step(&rows, &mut |row, logits| {
             if failed.is_some() {
@@ -174,8 +205,10 @@ mod tests {
             for len in [0, 1, 63, 64, 65, 300] {
                 let mut code = Vec::new();
                 let (mut model, mut seen) = (Markov::new(500), 0);
-                let stats =
-                    compress(&mut model, window, 3, &tokens[..len], &mut code, &mut |done| seen = done).unwrap();
+                let stats = compress(&mut model, window, 3, &tokens[..len], &mut code, &mut |done| {
+                    seen = done
+                })
+                .unwrap();
                 assert_eq!((stats.tokens as usize, seen), (len, len));
                 assert!(code.len() as f64 <= stats.coded_bits / 8.0 + 1.1);
                 let mut model = Markov::new(500);

@@ -20,12 +20,22 @@ pub struct Markov {
 impl Markov {
     /// A model of `vocab` tokens with 64 slots of 4096 positions.
     pub fn new(vocab: usize) -> Self {
-        Self { vocab, max_context: 4096, variant: 0, slots: vec![None; 64], logits: vec![0.0; vocab] }
+        Self {
+            vocab,
+            max_context: 4096,
+            variant: 0,
+            slots: vec![None; 64],
+            logits: vec![0.0; vocab],
+        }
     }
 
     /// The same with other limits.
     pub fn with_limits(self, slots: usize, max_context: usize) -> Self {
-        Self { slots: vec![None; slots], max_context, ..self }
+        Self {
+            slots: vec![None; slots],
+            max_context,
+            ..self
+        }
     }
 
     /// A relative: half of each logit's deviation is its own.
@@ -35,13 +45,21 @@ impl Markov {
 
     /// Logits after `context`.
     pub fn logits(&mut self, context: &[Token]) -> &[f32] {
-        let tail = context.iter().rev().take(2).fold(7, |hash, &token| mix(hash ^ u64::from(token)));
+        let tail = context
+            .iter()
+            .rev()
+            .take(2)
+            .fold(7, |hash, &token| mix(hash ^ u64::from(token)));
         for (token, logit) in (0u64..).zip(&mut self.logits) {
             let hash = mix(tail ^ token.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             // Mostly low, seldom high, as language is.
             let base = peaked(hash);
             let own = peaked(mix(hash ^ self.variant));
-            *logit = if self.variant == 0 { base } else { 0.8 * base + 0.4 * own };
+            *logit = if self.variant == 0 {
+                base
+            } else {
+                0.8 * base + 0.4 * own
+            };
         }
         &self.logits
     }
@@ -58,7 +76,11 @@ impl Markov {
             return Err(Error::NoToken { token, vocab });
         }
         if tokens.len() >= max {
-            return Err(Error::ContextFull { slot, len: tokens.len() + 1, max });
+            return Err(Error::ContextFull {
+                slot,
+                len: tokens.len() + 1,
+                max,
+            });
         }
         tokens.push(token);
         Ok(())
@@ -88,7 +110,10 @@ impl Predict for Markov {
     }
 
     fn len(&self, slot: Slot) -> usize {
-        self.slots.get(slot.0 as usize).and_then(Option::as_ref).map_or(0, Vec::len)
+        self.slots
+            .get(slot.0 as usize)
+            .and_then(Option::as_ref)
+            .map_or(0, Vec::len)
     }
 
     fn truncate(&mut self, slot: Slot, len: usize) {
@@ -114,7 +139,10 @@ impl Predict for Markov {
 /// A vocabulary in which token `t` is the letter `a + t mod 26`, and `end` ends an answer.
 pub fn letters(vocab: usize, end: Token) -> Vocabulary {
     let bytes: Arc<[Box<[u8]>]> = (0..vocab).map(|t| Box::from([b'a' + (t % 26) as u8])).collect();
-    Vocabulary { bytes, end: vec![end] }
+    Vocabulary {
+        bytes,
+        end: vec![end],
+    }
 }
 
 /// -8..=8 with a long upper tail.

@@ -126,11 +126,15 @@ impl Predictor {
         if !(2..=1 << 24).contains(&logits.len()) {
             return Err(Error::Vocab(logits.len()));
         }
-        self.weights.set(self.kernel, logits).map_err(|_| Error::NotFinite)?;
+        self.weights
+            .set(self.kernel, logits)
+            .map_err(|_| Error::NotFinite)?;
         let sampling = drawn.map(|(sampling, _)| sampling);
         self.origin = Origin::of(sampling);
         self.temperature = sampling.map_or(0.0, |s| s.temperature);
-        let noise = drawn.filter(|(sampling, _)| sampling.is_seeded()).map(|(_, noise)| noise);
+        let noise = drawn
+            .filter(|(sampling, _)| sampling.is_seeded())
+            .map(|(_, noise)| noise);
         self.choose(logits, noise);
         self.vote(own.weights());
         self.quantise(logits.len());
@@ -166,12 +170,24 @@ impl Predictor {
     /// Where `token` lies in the prediction; it must be in the vocabulary.
     pub fn place(&self, token: Token) -> Place {
         match self.ids.binary_search(&token) {
-            Ok(i) => Place { first: (self.start[i], self.width[i]), rest: None },
+            Ok(i) => Place {
+                first: (self.start[i], self.width[i]),
+                rest: None,
+            },
             // A single token outside is what the escape means.
-            Err(_) if self.rest_len() == 1 => Place { first: self.escape, rest: None },
+            Err(_) if self.rest_len() == 1 => Place {
+                first: self.escape,
+                rest: None,
+            },
             Err(_) => {
-                let rest = self.rest().find(|(id, _)| *id == token).map_or((0, 1), |(_, place)| place);
-                Place { first: self.escape, rest: Some(rest) }
+                let rest = self
+                    .rest()
+                    .find(|(id, _)| *id == token)
+                    .map_or((0, 1), |(_, place)| place);
+                Place {
+                    first: self.escape,
+                    rest: Some(rest),
+                }
             }
         }
     }
@@ -197,8 +213,12 @@ impl Predictor {
     /// Bits of `token` under q alone, at temperature 1, coded in the same precision; for reports.
     pub fn plain_bits(&self, token: Token) -> f64 {
         let free = (1 << 32) - self.weights.weights.len() as u64;
-        let weight = u64::from(self.weights.weights[token as usize]);
-        stats::bits(1 + (weight * scale(free, self.weights.sum) >> 30) as u32)
+        stats::bits(
+            1 + share(
+                self.weights.weights[token as usize],
+                scale(free, self.weights.sum),
+            ),
+        )
     }
 
     /// Number of candidates of the prediction.
@@ -216,15 +236,31 @@ impl Predictor {
         if let Some(noise) = noise {
             noise.high().gather(self.kernel, &self.best, &mut self.high);
             let limit = u32::try_from((LUCKY << 32) / logits.len() as u64).unwrap_or(u32::MAX);
-            noise.high().below(self.kernel, logits.len() as u32, limit, &mut self.lucky);
+            noise
+                .high()
+                .below(self.kernel, logits.len() as u32, limit, &mut self.lucky);
         }
 
-        let Self { ids, logit, gumbel, plain, weights, .. } = self;
-        (ids.clear(), logit.clear(), gumbel.clear(), plain.clear());
+        let Self {
+            ids,
+            logit,
+            gumbel,
+            plain,
+            weights,
+            ..
+        } = self;
+        ids.clear();
+        logit.clear();
+        gumbel.clear();
+        plain.clear();
         let mut add = |id: Token, high: u32| {
             ids.push(id);
             logit.push(logits[id as usize] - weights.max);
-            gumbel.push(if noise.is_some() { gumbel_of_high(high) } else { 0.0 });
+            gumbel.push(if noise.is_some() {
+                gumbel_of_high(high)
+            } else {
+                0.0
+            });
             plain.push(weights.weights[id as usize]);
         };
         let mut lucky = self.lucky.iter().copied().peekable();
@@ -244,10 +280,26 @@ impl Predictor {
         self.mix.clear();
         self.mix.resize(n, 0.0);
         self.votes.resize((EXPERTS - 1) * n, 0);
-        for ((k, &(a, b)), votes) in self.origin.grid().iter().enumerate().zip(self.votes.chunks_mut(n)) {
-            let sum = math::expert(self.kernel, (a, &self.logit), (b * self.temperature, &self.gumbel), votes);
+        for ((k, &(a, b)), votes) in self
+            .origin
+            .grid()
+            .iter()
+            .enumerate()
+            .zip(self.votes.chunks_mut(n))
+        {
+            let sum = math::expert(
+                self.kernel,
+                (a, &self.logit),
+                (b * self.temperature, &self.gumbel),
+                votes,
+            );
             self.sums[k] = sum as f32;
-            math::add_scaled(self.kernel, weights[k] * (ONE as f32 / sum as f32), votes, &mut self.mix);
+            math::add_scaled(
+                self.kernel,
+                weights[k] * (ONE as f32 / sum as f32),
+                votes,
+                &mut self.mix,
+            );
         }
         self.plain_factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
         math::add_scaled(self.kernel, self.plain_factor, &self.plain, &mut self.mix);
@@ -258,7 +310,11 @@ impl Predictor {
     fn quantise(&mut self, vocab: usize) {
         let n = self.ids.len();
         let is_all = n == vocab;
-        let escape = if is_all { 0 } else { (self.plain_factor * self.outside as f32) as u32 };
+        let escape = if is_all {
+            0
+        } else {
+            (self.plain_factor * self.outside as f32) as u32
+        };
         let reserved = n as u64 + if is_all { 0 } else { u64::from(ESCAPE) };
 
         self.width.clear();
@@ -273,10 +329,10 @@ impl Predictor {
         }
         let mut sum = 0;
         for width in &mut self.width {
-            *width = 1 + (u64::from(*width) * scale >> 30) as u32;
+            *width = 1 + share(*width, scale);
             sum += u64::from(*width);
         }
-        let escape = if is_all { 0 } else { ESCAPE + (u64::from(escape) * scale >> 30) as u32 };
+        let escape = if is_all { 0 } else { ESCAPE + share(escape, scale) };
         self.width[best] += ((1 << 32) - sum - u64::from(escape)) as u32;
 
         self.start.clear();
@@ -292,9 +348,13 @@ impl Predictor {
     fn rest(&self) -> impl Iterator<Item = (Token, (u32, u32))> {
         let count = self.rest_len();
         // Where q gives the rest nothing at all, they are alike.
-        let (extra, total) = if self.outside == 0 { (1, count as u64) } else { (0, self.outside) };
+        let (extra, total) = if self.outside == 0 {
+            (1, count as u64)
+        } else {
+            (0, self.outside)
+        };
         let scale = scale((1 << 32) - count as u64, total);
-        let width = move |weight: u32| 1 + ((u64::from(weight) + extra) * scale >> 30) as u32;
+        let width = move |weight: u32| 1 + share(weight + extra, scale);
 
         let (mut sum, mut best) = (0, (0, Token::MAX));
         for (id, weight) in self.rest_weights() {
@@ -324,10 +384,14 @@ impl Predictor {
     }
 }
 
-/// `floor(free 2^30 / total)`: `weight * scale >> 30` is a share of `free`, rounded down, and such shares of weights that
-/// sum to `total` sum to at most `free`.
+/// Units of 2^-30 that one unit of weight is worth, if weights that sum to `total` share `free` (at most 2^32).
 fn scale(free: u64, total: u64) -> u64 {
     (free << 30) / total
+}
+
+/// A weight's share, rounded down: the shares of all weights sum to at most `free`.
+fn share(weight: u32, scale: u64) -> u32 {
+    ((u64::from(weight) * scale) >> 30) as u32
 }
 
 #[cfg(test)]

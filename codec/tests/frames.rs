@@ -14,14 +14,20 @@ struct Strong {
 
 impl Strong {
     fn new(vocab: usize) -> Self {
-        Self { model: Markov::new(vocab).relative(1), sampler: Sampler::default() }
+        Self {
+            model: Markov::new(vocab).relative(1),
+            sampler: Sampler::default(),
+        }
     }
 
     fn answer(&mut self, query: &Query, len: usize) -> Vec<Token> {
         let mut context = query.prompt.clone();
         for position in 0..len {
             let logits = self.model.logits(&context);
-            let token = self.sampler.sample(logits, &query.sampling, &query.seed, position as u32).unwrap();
+            let token = self
+                .sampler
+                .sample(logits, &query.sampling, &query.seed, position as u32)
+                .unwrap();
             context.push(token);
         }
         context.split_off(query.prompt.len())
@@ -31,7 +37,11 @@ impl Strong {
 fn query(n: u8, temperature: f32) -> Query {
     Query {
         seed: [n; 16],
-        sampling: Sampling { temperature, top_p: if n % 2 == 0 { 1.0 } else { 0.9 }, top_k: 0 },
+        sampling: Sampling {
+            temperature,
+            top_p: if n.is_multiple_of(2) { 1.0 } else { 0.9 },
+            top_k: 0,
+        },
         max_tokens: 1000,
         stop: Vec::new(),
         prompt: vec![u32::from(n) + 10, 11, 12],
@@ -39,7 +49,9 @@ fn query(n: u8, temperature: f32) -> Query {
 }
 
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
@@ -83,9 +95,16 @@ impl Pair {
                 answer[..answer.len().min(count(slot))].to_vec()
             })
             .collect();
-        let offers: Vec<_> = live.iter().zip(&tokens).map(|(&slot, t)| (slot, Offer::Tokens(t))).collect();
+        let offers: Vec<_> = live
+            .iter()
+            .zip(&tokens)
+            .map(|(&slot, t)| (slot, Offer::Tokens(t)))
+            .collect();
         let mut code = Vec::new();
-        let sealed = self.encoder.frame(queries.len() as u32, &offers, limit, &mut code).unwrap();
+        let sealed = self
+            .encoder
+            .frame(queries.len() as u32, &offers, limit, &mut code)
+            .unwrap();
         assert!(code.len() <= limit, "{} of {limit}", code.len());
         assert_eq!(code.len(), sealed.stats.bytes);
 
@@ -97,15 +116,27 @@ impl Pair {
         }
         let decoded = self.decoder.finish(begun).unwrap();
         assert_eq!(decoded.digest, sealed.digest);
-        assert_eq!((decoded.stats.tokens, &decoded.stats.slots), (sealed.stats.tokens, &sealed.stats.slots));
+        assert_eq!(
+            (decoded.stats.tokens, &decoded.stats.slots),
+            (sealed.stats.tokens, &sealed.stats.slots)
+        );
         let bits = sealed.stats.coded_bits + sealed.stats.framing_bits;
-        assert!((sealed.stats.bytes as f64) <= bits / 8.0 + 1.1, "{} bytes, {bits} bits", sealed.stats.bytes);
+        assert!(
+            (sealed.stats.bytes as f64) <= bits / 8.0 + 1.1,
+            "{} bytes, {bits} bits",
+            sealed.stats.bytes
+        );
         assert!(self.encoder.live().eq(self.decoder.live()));
 
         let mut ends = Vec::new();
         for (answer, &(slot, coded)) in decoded.answers.iter().zip(&sealed.coded) {
             assert_eq!((answer.slot, answer.tokens.len()), (slot, coded));
-            let sent: Vec<_> = self.waiting[usize::from(slot)].as_mut().unwrap().1.drain(..coded).collect();
+            let sent: Vec<_> = self.waiting[usize::from(slot)]
+                .as_mut()
+                .unwrap()
+                .1
+                .drain(..coded)
+                .collect();
             assert_eq!(answer.tokens, sent);
             self.got[usize::from(slot)].extend(sent);
             assert_eq!(answer.end.is_some(), sealed.ended.contains(&slot));
@@ -136,16 +167,19 @@ fn slots_come_and_go() {
             }
         }
         let live = pair.encoder.live().count() + queries.len();
-        let limit = if frame % 3 == 0 { Settings::least_limit(live) } else { 1400 };
+        let limit = if frame % 3 == 0 {
+            Settings::least_limit(live)
+        } else {
+            1400
+        };
         let stalled = frame % 7 == 0;
-        let before: usize = pair.got.iter().map(Vec::len).sum();
-        let mut offered = 0;
         let (_, ends) = pair.frame(&queries, limit, &mut |_| {
-            let n = if stalled { random(&mut state) as usize % 12 } else { 10 };
-            offered += n;
-            n
-        });
-        let _ = before;
+            if stalled {
+                random(&mut state) as usize % 12
+            } else {
+                10
+            }
+            });
         for (slot, end) in ends {
             ended += 1;
             let got = &pair.got[usize::from(slot)];
@@ -160,7 +194,10 @@ fn slots_come_and_go() {
         }
         cuts += usize::from(limit < 1400);
     }
-    assert!(ended > 50 && tokens > 1000 && cuts > 10, "{ended} ended, {tokens} tokens, {cuts}");
+    assert!(
+        ended > 50 && tokens > 1000 && cuts > 10,
+        "{ended} ended, {tokens} tokens, {cuts}"
+    );
 }
 
 #[test]
@@ -171,14 +208,19 @@ fn a_cut_carries_the_rest() {
         .map(|slot| {
             let query = query(slot, 2.0);
             let mut answer = strong.answer(&query, 40);
-            answer.iter_mut().for_each(|token| *token += u32::from(*token == END));
+            answer
+                .iter_mut()
+                .for_each(|token| *token += u32::from(*token == END));
             (slot, query, answer)
         })
         .collect();
     let limit = Settings::least_limit(8);
     pair.frame(&queries, limit, &mut |_| 40);
     let first: Vec<usize> = pair.got[..8].iter().map(Vec::len).collect();
-    assert!(first[0] > 0 && first[0] < 40 && first.iter().all(|&n| n == first[0]), "{first:?}");
+    assert!(
+        first[0] > 0 && first[0] < 40 && first.iter().all(|&n| n == first[0]),
+        "{first:?}"
+    );
     let mut frames = 1;
     while pair.got[0].len() < 40 {
         pair.frame(&[], limit, &mut |_| 40);
@@ -226,7 +268,10 @@ fn refused_failed_cancelled() {
     // A cancel frees the slot on both ends, and the number can be used again.
     encoder.close(1);
     encoder.open(1, &query(9, 0.0)).unwrap();
-    assert!(matches!(encoder.open(1, &query(9, 0.0)), Err(Error::Slot { slot: 1, .. })));
+    assert!(matches!(
+        encoder.open(1, &query(9, 0.0)),
+        Err(Error::Slot { slot: 1, .. })
+    ));
     code.clear();
     let offers = [(1, Offer::Tokens(&[1, 2, 3][..])), (127, Offer::Tokens(&[]))];
     let sealed = encoder.frame(2, &offers, 100, &mut code).unwrap();
@@ -235,7 +280,10 @@ fn refused_failed_cancelled() {
     decoder.close(1);
     decoder.open(1, &query(9, 0.0)).unwrap();
     let decoded = decoder.finish(begun).unwrap();
-    assert_eq!((decoded.digest, decoded.answers[0].tokens.as_slice()), (sealed.digest, &[1, 2, 3][..]));
+    assert_eq!(
+        (decoded.digest, decoded.answers[0].tokens.as_slice()),
+        (sealed.digest, &[1, 2, 3][..])
+    );
 }
 
 #[test]
@@ -245,17 +293,62 @@ fn misuse_is_told_and_harmless() {
     let mut out = Vec::new();
     let mut frame = |taken, offers: &[(u8, Offer<'_>)], limit| encoder.frame(taken, offers, limit, &mut out);
     assert!(matches!(frame(0, &[], 99), Err(Error::Offers)));
-    assert!(matches!(frame(0, &[(3, Offer::Tokens(&[0; 65]))], 99), Err(Error::Offers)));
-    assert!(matches!(frame(0, &[(3, Offer::Tokens(&[300]))], 99), Err(Error::Token { token: 300, vocab: 300 })));
-    assert!(matches!(frame(0, &[(3, Offer::Tokens(&[]))], 24), Err(Error::Limit { limit: 24, least: 25 })));
-    assert!(matches!(frame(1 << 16, &[(3, Offer::Tokens(&[]))], 99), Err(Error::TakenIn)));
+    assert!(matches!(
+        frame(0, &[(3, Offer::Tokens(&[0; 65]))], 99),
+        Err(Error::Offers)
+    ));
+    assert!(matches!(
+        frame(0, &[(3, Offer::Tokens(&[300]))], 99),
+        Err(Error::Token {
+            token: 300,
+            vocab: 300
+        })
+    ));
+    assert!(matches!(
+        frame(0, &[(3, Offer::Tokens(&[]))], 24),
+        Err(Error::Limit { limit: 24, least: 25 })
+    ));
+    assert!(matches!(
+        frame(1 << 16, &[(3, Offer::Tokens(&[]))], 99),
+        Err(Error::TakenIn)
+    ));
     frame(1, &[(3, Offer::Tokens(&[1]))], 25).unwrap();
     for (bad, what) in [
-        (Query { prompt: vec![], ..query(0, 1.0) }, "prompt"),
-        (Query { prompt: vec![300], ..query(0, 1.0) }, "prompt"),
-        (Query { max_tokens: 5000, ..query(0, 1.0) }, "positions"),
-        (Query { max_tokens: 0, ..query(0, 1.0) }, "max_tokens"),
-        (Query { stop: vec![vec![]], ..query(0, 1.0) }, "stop"),
+        (
+            Query {
+                prompt: vec![],
+                ..query(0, 1.0)
+            },
+            "prompt",
+        ),
+        (
+            Query {
+                prompt: vec![300],
+                ..query(0, 1.0)
+            },
+            "prompt",
+        ),
+        (
+            Query {
+                max_tokens: 5000,
+                ..query(0, 1.0)
+            },
+            "positions",
+        ),
+        (
+            Query {
+                max_tokens: 0,
+                ..query(0, 1.0)
+            },
+            "max_tokens",
+        ),
+        (
+            Query {
+                stop: vec![vec![]],
+                ..query(0, 1.0)
+            },
+            "stop",
+        ),
         (query(0, f32::NAN), "temperature"),
         (query(0, -1.0), "temperature"),
     ] {
@@ -268,8 +361,10 @@ fn misuse_is_told_and_harmless() {
 #[test]
 fn any_grouping_decodes() {
     let mut strong = Strong::new(600);
-    let queries: Vec<_> =
-        (0..6).map(|slot| (slot, query(slot, 1.0))).map(|(s, q)| (s, q.clone(), strong.answer(&q, 60))).collect();
+    let queries: Vec<_> = (0..6)
+        .map(|slot| (slot, query(slot, 1.0)))
+        .map(|(s, q)| (s, q.clone(), strong.answer(&q, 60)))
+        .collect();
     let mut sizes = Vec::new();
     for step in [1, 7, 10, 64] {
         let mut pair = Pair::new(600);
@@ -291,7 +386,9 @@ fn damaged_codes_never_panic() {
     let mut encoder = Encoder::new(Markov::new(400), vocabulary.clone(), Settings::default());
     encoder.open(0, &q).unwrap();
     let mut code = Vec::new();
-    let sealed = encoder.frame(1, &[(0, Offer::Tokens(&answer[..10]))], 200, &mut code).unwrap();
+    let sealed = encoder
+        .frame(1, &[(0, Offer::Tokens(&answer[..10]))], 200, &mut code)
+        .unwrap();
     let mut refused = 0;
     for at in 0..code.len() * 8 + code.len() {
         let mut bad = code.clone();

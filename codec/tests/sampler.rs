@@ -20,11 +20,17 @@ fn chi_square(counts: &[u64], p: &[f64]) -> (f64, f64) {
     let n = counts.iter().sum::<u64>() as f64;
     let cells = counts.iter().zip(p).filter(|x| *x.1 > 0.0);
     let sum = cells.map(|(&c, &p)| (c as f64 - n * p).powi(2) / (n * p)).sum();
-    (sum, chi_square_limit(p.iter().filter(|p| **p > 0.0).count() as f64 - 1.0))
+    (
+        sum,
+        chi_square_limit(p.iter().filter(|p| **p > 0.0).count() as f64 - 1.0),
+    )
 }
 
 fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
-    let e: Vec<f64> = logits.iter().map(|&x| (f64::from(x) / temperature).exp()).collect();
+    let e: Vec<f64> = logits
+        .iter()
+        .map(|&x| (f64::from(x) / temperature).exp())
+        .collect();
     let sum: f64 = e.iter().sum();
     e.iter().map(|x| x / sum).collect()
 }
@@ -38,11 +44,16 @@ fn a_million_draws_follow_p() {
         let mut counts = [0; 24];
         for i in 0..draws {
             // Positions within answers and answers within seeds.
-            let token = sampler.sample(&logits, &sampling, &seed(i / 1000), (i % 1000) as u32).unwrap();
+            let token = sampler
+                .sample(&logits, &sampling, &seed(i / 1000), (i % 1000) as u32)
+                .unwrap();
             counts[token as usize] += 1;
         }
         let (value, limit) = chi_square(&counts, &softmax(&logits, temperature.into()));
-        assert!(value < limit, "chi-square {value} over {limit} at temperature {temperature}");
+        assert!(
+            value < limit,
+            "chi-square {value} over {limit} at temperature {temperature}"
+        );
     }
 }
 
@@ -52,7 +63,11 @@ fn neighbours_are_independent() {
     let p = softmax(&logits, 1.0);
     let pairs: Vec<f64> = p.iter().flat_map(|a| p.iter().map(move |b| a * b)).collect();
     let mut sampler = Sampler::default();
-    let mut draw = |n: u64, position: u32| sampler.sample(&logits, &Sampling::at(1.0), &seed(n), position).unwrap();
+    let mut draw = |n: u64, position: u32| {
+        sampler
+            .sample(&logits, &Sampling::at(1.0), &seed(n), position)
+            .unwrap()
+    };
     let (mut positions, mut seeds) = ([0; 16], [0; 16]);
     for i in 0..60_000 {
         positions[(draw(i, 4) * 4 + draw(i, 5)) as usize] += 1;
@@ -76,10 +91,18 @@ fn code_length_is_entropy() {
         let token = sampler.sample(logits, &Sampling::at(1.0), &seed(77), i).unwrap();
         let bits: Vec<f64> = p.iter().map(|p| -p.log2()).collect();
         let entropy: f64 = p.iter().zip(&bits).map(|(p, b)| p * b).sum();
-        variance += p.iter().zip(&bits).map(|(p, b)| p * (b - entropy).powi(2)).sum::<f64>();
+        variance += p
+            .iter()
+            .zip(&bits)
+            .map(|(p, b)| p * (b - entropy).powi(2))
+            .sum::<f64>();
         sum += bits[token as usize] - entropy;
     }
-    assert!(sum.abs() < 3.0 * f64::sqrt(variance), "{sum} bits off, deviation {}", f64::sqrt(variance));
+    assert!(
+        sum.abs() < 3.0 * f64::sqrt(variance),
+        "{sum} bits off, deviation {}",
+        f64::sqrt(variance)
+    );
 }
 
 /// The whole definition, slowly: sort, filter, argmax.
@@ -123,7 +146,11 @@ fn filters_are_by_the_book() {
     for temperature in [0.01, 0.3, 0.7, 1.0, 3.0] {
         for top_p in [0.01, 0.5, 0.9, 0.999, 1.0] {
             for top_k in [0, 1, 7, 128, 129, 1500, 9999] {
-                let sampling = Sampling { temperature, top_p, top_k };
+                let sampling = Sampling {
+                    temperature,
+                    top_p,
+                    top_k,
+                };
                 for round in 0..3 {
                     n += 1;
                     let mut logits = model.logits(&[n, round]).to_vec();
@@ -131,7 +158,11 @@ fn filters_are_by_the_book() {
                         logits.iter_mut().for_each(|x| *x = (*x * 2.0).round());
                     }
                     let token = sampler.sample(&logits, &sampling, &seed(4), n).unwrap();
-                    assert_eq!(token, by_the_book(&logits, &sampling, &seed(4), n), "{sampling:?}");
+                    assert_eq!(
+                        token,
+                        by_the_book(&logits, &sampling, &seed(4), n),
+                        "{sampling:?}"
+                    );
                 }
             }
         }
@@ -141,9 +172,30 @@ fn filters_are_by_the_book() {
 #[test]
 fn greedy_takes_the_first_of_the_best() {
     let mut sampler = Sampler::default();
-    assert_eq!(sampler.sample(&[1.0, 3.0, 3.0, -1.0], &Sampling::GREEDY, &seed(1), 0).unwrap(), 1);
-    assert!(sampler.sample(&[1.0, f32::NAN], &Sampling::GREEDY, &seed(1), 0).is_err());
-    assert!(sampler.sample(&[1.0], &Sampling { top_p: 0.0, ..Sampling::GREEDY }, &seed(1), 0).is_err());
+    assert_eq!(
+        sampler
+            .sample(&[1.0, 3.0, 3.0, -1.0], &Sampling::GREEDY, &seed(1), 0)
+            .unwrap(),
+        1
+    );
+    assert!(
+        sampler
+            .sample(&[1.0, f32::NAN], &Sampling::GREEDY, &seed(1), 0)
+            .is_err()
+    );
+    assert!(
+        sampler
+            .sample(
+                &[1.0],
+                &Sampling {
+                    top_p: 0.0,
+                    ..Sampling::GREEDY
+                },
+                &seed(1),
+                0
+            )
+            .is_err()
+    );
     assert!(sampler.sample(&[], &Sampling::GREEDY, &seed(1), 0).is_err());
 }
 

@@ -6,7 +6,9 @@ fn prepared(vocab: usize, context: &[Token], temperature: f32, predictor: &mut P
     let noise = Noise::new(&[3; 16], context.len() as u32);
     let sampling = Sampling::at(temperature);
     let own = predictor.begin(Some(&sampling));
-    predictor.prepare(model.logits(context), Some((&sampling, &noise)), &own).unwrap();
+    predictor
+        .prepare(model.logits(context), Some((&sampling, &noise)), &own)
+        .unwrap();
 }
 
 #[test]
@@ -54,8 +56,11 @@ fn places_tile_both_totals() {
 
 #[test]
 fn every_kernel_predicts_the_same() {
-    let mut predictors: Vec<_> =
-        Kernel::ALL.into_iter().filter(|k| k.supported()).map(Predictor::new).collect();
+    let mut predictors: Vec<_> = Kernel::ALL
+        .into_iter()
+        .filter(|k| k.supported())
+        .map(Predictor::new)
+        .collect();
     for round in 0..20 {
         let mut first = None;
         for predictor in &mut predictors {
@@ -63,8 +68,14 @@ fn every_kernel_predicts_the_same() {
             let token = predictor.ids[round as usize * 3];
             let mut own = predictor.begin(None);
             predictor.learn(token, &mut own);
-            let all = (predictor.ids.clone(), predictor.width.clone(), predictor.escape, predictor.learned, own);
-            assert_eq!(*first.get_or_insert(all.clone()), all);
+            let all = (
+                predictor.ids.clone(),
+                predictor.width.clone(),
+                predictor.escape,
+                predictor.learned,
+                own,
+            );
+            assert_eq!(*first.get_or_insert_with(|| all.clone()), all);
         }
     }
 }
@@ -81,15 +92,22 @@ fn the_seed_saves_bits() {
         let mut context = vec![1, 2];
         let (mut coded, mut plain) = (0.0, 0.0);
         for position in 0..600 {
-            let token = sampler.sample(strong.logits(&context), &sampling, &[9; 16], position).unwrap();
+            let token = sampler
+                .sample(strong.logits(&context), &sampling, &[9; 16], position)
+                .unwrap();
             let noise = Noise::new(&[9; 16], position);
-            predictor.prepare(weak.logits(&context), Some((&sampling, &noise)), &own).unwrap();
+            predictor
+                .prepare(weak.logits(&context), Some((&sampling, &noise)), &own)
+                .unwrap();
             coded += predictor.place(token).bits();
             plain += predictor.plain_bits(token);
             predictor.learn(token, &mut own);
             context = vec![context[1], token];
         }
-        assert!(coded < least * plain, "temperature {temperature}: {coded} of {plain}");
+        assert!(
+            coded < least * plain,
+            "temperature {temperature}: {coded} of {plain}"
+        );
     }
 }
 
@@ -104,19 +122,28 @@ fn plain_bits_are_those_of_q() {
         let exact = -(f64::from(logit).exp() / sum).log2();
         // The smallest have a few units of 2^32 only.
         let slack = if exact < 16.0 { 1e-3 } else { 0.3 };
-        assert!((predictor.plain_bits(id as Token) - exact).abs() < slack, "{id}: {exact}");
+        assert!(
+            (predictor.plain_bits(id as Token) - exact).abs() < slack,
+            "{id}: {exact}"
+        );
     }
 }
 
 /// Extreme logits: one token has everything, or all are alike.
 #[test]
 fn extremes() {
-    for logits in [vec![0.0; 1000], [vec![200.0], vec![-200.0; 999]].concat(), vec![f32::MAX; 300]] {
+    for logits in [
+        vec![0.0; 1000],
+        [vec![200.0], vec![-200.0; 999]].concat(),
+        vec![f32::MAX; 300],
+    ] {
         let mut predictor = Predictor::new(Kernel::Portable);
         let noise = Noise::new(&[1; 16], 0);
         for sampling in [Sampling::GREEDY, Sampling::at(1.0)] {
             let own = predictor.begin(Some(&sampling));
-            predictor.prepare(&logits, Some((&sampling, &noise)), &own).unwrap();
+            predictor
+                .prepare(&logits, Some((&sampling, &noise)), &own)
+                .unwrap();
             let worst = (0..300).map(|id| predictor.place(id).bits()).fold(0.0, f64::max);
             assert!(worst <= 48.0, "{worst}");
             let all: u64 = predictor.width.iter().map(|&w| u64::from(w)).sum();
@@ -125,7 +152,13 @@ fn extremes() {
     }
     let mut predictor = Predictor::new(Kernel::Portable);
     let own = predictor.begin(None);
-    assert!(matches!(predictor.prepare(&[0.0], None, &own), Err(Error::Vocab(1))));
-    assert!(matches!(predictor.prepare(&[0.0, f32::NAN], None, &own), Err(Error::NotFinite)));
+    assert!(matches!(
+        predictor.prepare(&[0.0], None, &own),
+        Err(Error::Vocab(1))
+    ));
+    assert!(matches!(
+        predictor.prepare(&[0.0, f32::NAN], None, &own),
+        Err(Error::NotFinite)
+    ));
     assert!(predictor.prepare(&[f32::MIN, f32::MAX], None, &own).is_ok());
 }

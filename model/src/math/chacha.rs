@@ -32,18 +32,41 @@ impl Words {
 
     /// The words of several indices: `out[i]` is word `indices[i]`.
     pub fn gather(&self, kernel: Kernel, indices: &[u32], out: &mut [u32]) {
-        lanes::run(kernel, Gather { words: *self, indices, out });
+        lanes::run(
+            kernel,
+            Gather {
+                words: *self,
+                indices,
+                out,
+            },
+        );
     }
 
     /// Every `(index, word)` with `index < len` and `word < limit`, ascending, appended to `found`.
     pub fn below(&self, kernel: Kernel, len: u32, limit: u32, found: &mut Vec<(u32, u32)>) {
-        lanes::run(kernel, Below { words: *self, len, limit, found });
+        lanes::run(
+            kernel,
+            Below {
+                words: *self,
+                len,
+                limit,
+                found,
+            },
+        );
     }
 
     /// Every index that may have `(logit - max) / temperature - ln E >= least` for a noise E of at least word / 2^32,
     /// ascending, appended to `found`: a superset, by an upper bound with slack for its own roundings.
     pub fn rivals(&self, kernel: Kernel, logits: &[f32], race: &Race, found: &mut Vec<u32>) {
-        lanes::run(kernel, Rivals { words: *self, logits, race: *race, found });
+        lanes::run(
+            kernel,
+            Rivals {
+                words: *self,
+                logits,
+                race: *race,
+                found,
+            },
+        );
     }
 }
 
@@ -156,7 +179,12 @@ impl Pass for Below<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { words, len, limit, found } = self;
+        let Self {
+            words,
+            len,
+            limit,
+            found,
+        } = self;
         let mut all = [0; GROUP];
         for g in 0..len.div_ceil(GROUP as u32) {
             group(&words, g, &mut all);
@@ -190,7 +218,12 @@ impl Pass for Rivals<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Self { words, logits, race: Race { max, scale, least }, found } = self;
+        let Self {
+            words,
+            logits,
+            race: Race { max, scale, least },
+            found,
+        } = self;
         let mut all = [0; GROUP];
         let mut bounds = [f32::NEG_INFINITY; GROUP];
         for (g, part) in (0u32..).zip(logits.chunks(GROUP)) {

@@ -4,11 +4,17 @@
 const ROUND: f32 = 12_582_912.0;
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 // ln 2 in two parts; the first has 9 significant bits, so its multiples by small integers are exact.
-const LN2_HIGH: f32 = 0.693_359_375;
+const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 // exp(r) = 1 + r + r^2 (E0 + E1 r + ...) on |r| <= ln(2)/2 (Cephes expf).
-const E: [f32; 6] =
-    [5.000_000_1e-1, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4];
+const E: [f32; 6] = [
+    5e-1,
+    1.666_666_5e-1,
+    4.166_579_6e-2,
+    8.333_452e-3,
+    1.398_199_9e-3,
+    1.987_569_1e-4,
+];
 
 /// e^x to within 2 units in the last place for `-87 <= x <= 88`; 0 below, infinity above, NaN for NaN.
 #[inline(always)]
@@ -52,7 +58,11 @@ pub fn ln(x: f64) -> f64 {
 /// ln(1 + x) with relative precision for `-0.29 < x < 0.41`, and for smaller x below as long as 1 + x is exact.
 #[inline]
 pub fn ln_1p(x: f64) -> f64 {
-    if x > -0.29 && x < 0.41 { ln_near_one(x) } else { ln(1.0 + x) }
+    if x > -0.29 && x < 0.41 {
+        ln_near_one(x)
+    } else {
+        ln(1.0 + x)
+    }
 }
 
 /// 2 artanh(s), s = f / (2 + f), |s| < 0.172: ten terms reach f64's precision.

@@ -6,10 +6,14 @@ use crate::Kernel;
 fn logits(len: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32
     };
-    (0..len).map(|_| (next() + next() + next() - 1.5) * 12.0 + if next() > 0.99 { 9.0 } else { 0.0 }).collect()
+    (0..len)
+        .map(|_| (next() + next() + next() - 1.5) * 12.0 + if next() > 0.99 { 9.0 } else { 0.0 })
+        .collect()
 }
 
 fn kernels() -> impl Iterator<Item = Kernel> {
@@ -31,7 +35,10 @@ fn exp_is_close() {
     assert_eq!(exp(88.5), f32::INFINITY);
     assert_eq!(exp(f32::MAX), f32::INFINITY);
     assert!(exp(f32::NAN).is_nan());
-    assert_eq!((exp_weight(0.0), exp_weight(-1e30), exp_weight(f32::MIN)), (ONE, 0, 0));
+    assert_eq!(
+        (exp_weight(0.0), exp_weight(-1e30), exp_weight(f32::MIN)),
+        (ONE, 0, 0)
+    );
 }
 
 #[test]
@@ -39,7 +46,11 @@ fn ln_is_close() {
     let mut x = 1e-300f64;
     while x < 1e300 {
         let right = x.ln();
-        assert!((ln(x) - right).abs() <= 1e-15 * right.abs().max(1e-300), "ln {x}: {} {right}", ln(x));
+        assert!(
+            (ln(x) - right).abs() <= 1e-15 * right.abs().max(1e-300),
+            "ln {x}: {} {right}",
+            ln(x)
+        );
         x *= 1.000_7;
     }
     for tiny in [1e-20, 1e-10, 1e-3, 0.2, 0.4] {
@@ -47,7 +58,10 @@ fn ln_is_close() {
             if x < -0.3 {
                 continue;
             }
-            assert!((ln_1p(x) - x.ln_1p()).abs() <= 4e-16 * x.ln_1p().abs(), "ln_1p {x}");
+            assert!(
+                (ln_1p(x) - x.ln_1p()).abs() <= 4e-16 * x.ln_1p().abs(),
+                "ln_1p {x}"
+            );
         }
     }
     assert_eq!(ln(1.0), 0.0);
@@ -65,7 +79,10 @@ fn weights_are_a_softmax_and_equal_on_every_kernel() {
             assert_eq!(w.sum, w.weights.iter().map(|&x| u64::from(x)).sum::<u64>());
             assert_eq!(w.weights.iter().max(), Some(&ONE));
             if let Some(first) = &first {
-                assert_eq!((&w.weights, w.sum, &w.block_max), (&first.weights, first.sum, &first.block_max));
+                assert_eq!(
+                    (&w.weights, w.sum, &w.block_max),
+                    (&first.weights, first.sum, &first.block_max)
+                );
             }
             first = Some(w);
         }
@@ -91,7 +108,15 @@ fn what_is_not_finite_is_an_error() {
 
 #[test]
 fn top_is_the_sorted_head() {
-    for (len, k) in [(1, 1), (10, 128), (128, 128), (700, 128), (5000, 1), (151_936, 128), (500, 0)] {
+    for (len, k) in [
+        (1, 1),
+        (10, 128),
+        (128, 128),
+        (700, 128),
+        (5000, 1),
+        (151_936, 128),
+        (500, 0),
+    ] {
         let mut row = logits(len, 3);
         for x in &mut row {
             *x = (*x * 2.0).round() / 2.0; // many ties
@@ -112,7 +137,10 @@ fn top_is_the_sorted_head() {
 /// ChaCha8, all-zero key and nonce, block 0 (draft-strombergson-chacha-test-vectors-01, TC1, 256-bit key).
 #[test]
 fn chacha8_known_block() {
-    let words = Words { key: [0; 8], nonce: [0; 3] };
+    let words = Words {
+        key: [0; 8],
+        nonce: [0; 3],
+    };
     let bytes: Vec<u8> = words.block(0).iter().flat_map(|w| w.to_le_bytes()).collect();
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     assert_eq!(
@@ -124,13 +152,19 @@ fn chacha8_known_block() {
 
 #[test]
 fn words_are_the_same_by_every_way() {
-    let words = Words { key: [1, 2, 3, 4, 5, 6, 7, 8], nonce: [9, 10, 11] };
+    let words = Words {
+        key: [1, 2, 3, 4, 5, 6, 7, 8],
+        nonce: [9, 10, 11],
+    };
     let all: Vec<u32> = (0..1000).map(|i| words.word(i)).collect();
     assert_eq!(all[256 + 35], words.block(16 + 3)[2]);
     for kernel in kernels() {
         let mut found = Vec::new();
         words.below(kernel, 1000, u32::MAX / 50, &mut found);
-        let right: Vec<_> = (0..1000).zip(all.iter().copied()).filter(|x| x.1 < u32::MAX / 50).collect();
+        let right: Vec<_> = (0..1000)
+            .zip(all.iter().copied())
+            .filter(|x| x.1 < u32::MAX / 50)
+            .collect();
         assert_eq!(found, right);
         let indices: Vec<u32> = (0..1000).map(|i| i * 7 % 1000).collect();
         let mut out = vec![0; 1000];
@@ -144,18 +178,28 @@ fn rivals_miss_nobody() {
     let row = logits(3000, 8);
     let max = row.iter().copied().fold(f32::MIN, f32::max);
     for position in 0..50 {
-        let words = Words { key: [7; 8], nonce: [position, 0, 0] };
+        let words = Words {
+            key: [7; 8],
+            nonce: [position, 0, 0],
+        };
         for temperature in [0.001f32, 0.3, 1.0, 5.0] {
             let score = |i: usize| {
-                f64::from(row[i] - max) / f64::from(temperature) - ln((f64::from(words.word(i as u32)) + 0.5) / 4_294_967_296.0)
+                f64::from(row[i] - max) / f64::from(temperature)
+                    - ln((f64::from(words.word(i as u32)) + 0.5) / 4_294_967_296.0)
             };
             let best = (0..row.len()).map(score).fold(f64::MIN, f64::max);
-            let race = Race { max, scale: 1.0 / temperature, least: (best - 1.0) as f32 };
+            let race = Race {
+                max,
+                scale: 1.0 / temperature,
+                least: (best - 1.0) as f32,
+            };
             let mut first = None;
             for kernel in kernels() {
                 let mut found = Vec::new();
                 words.rivals(kernel, &row, &race, &mut found);
-                let missed = (0..row.len()).filter(|&i| score(i) >= best - 1.0 && !found.contains(&(i as u32))).count();
+                let missed = (0..row.len())
+                    .filter(|&i| score(i) >= best - 1.0 && !found.contains(&(i as u32)))
+                    .count();
                 assert_eq!(missed, 0);
                 assert!(found.len() < 100, "{}", found.len());
                 assert_eq!(*first.get_or_insert(found.clone()), found);

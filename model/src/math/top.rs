@@ -27,13 +27,16 @@ impl Top {
                 let start = block * Weights::BLOCK;
                 let end = logits.len().min(start + Weights::BLOCK);
                 let here = (start as u32..).zip(&logits[start..end]);
-                self.found.extend(here.filter(|(_, x)| **x >= floor).map(|(id, &x)| (x, id)));
+                self.found
+                    .extend(here.filter(|(_, x)| **x >= floor).map(|(id, &x)| (x, id)));
             }
         }
         if self.found.len() > k {
             // A total order on finite values: the set does not depend on the algorithm.
             self.found.select_nth_unstable_by(k, |a, b| {
-                b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal).then(a.1.cmp(&b.1))
+                b.0.partial_cmp(&a.0)
+                    .unwrap_or(std::cmp::Ordering::Equal)
+                    .then(a.1.cmp(&b.1))
             });
             self.found.truncate(k);
         }

@@ -51,7 +51,12 @@ impl Weights {
     pub fn set(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
         self.maximum(kernel, logits)?;
         self.weights.resize(logits.len(), 0);
-        let pass = Exp { logits, max: self.max, scale: 1.0, weights: &mut self.weights };
+        let pass = Exp {
+            logits,
+            max: self.max,
+            scale: 1.0,
+            weights: &mut self.weights,
+        };
         self.sum = lanes::run(kernel, pass);
         Ok(())
     }
@@ -64,7 +69,15 @@ impl Weights {
         self.maximum(kernel, logits)?;
         self.weights.resize(logits.len(), 0);
         let scale = 1.0 / temperature;
-        self.sum = lanes::run(kernel, Exp { logits, max: self.max, scale, weights: &mut self.weights });
+        self.sum = lanes::run(
+            kernel,
+            Exp {
+                logits,
+                max: self.max,
+                scale,
+                weights: &mut self.weights,
+            },
+        );
         Ok(())
     }
 
@@ -74,9 +87,19 @@ impl Weights {
     /// As [`Weights::set`].
     pub fn maximum(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
         self.block_max.resize(logits.len().div_ceil(Self::BLOCK), 0.0);
-        let finite = lanes::run(kernel, Maximum { logits, block_max: &mut self.block_max });
+        let finite = lanes::run(
+            kernel,
+            Maximum {
+                logits,
+                block_max: &mut self.block_max,
+            },
+        );
         self.max = self.block_max.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if finite && self.max.is_finite() { Ok(()) } else { Err(Error::NotFinite) }
+        if finite && self.max.is_finite() {
+            Ok(())
+        } else {
+            Err(Error::NotFinite)
+        }
     }
 }
 

@@ -1,0 +1,211 @@
+//! The specification's golden vectors. `WEIR_BLESS=1 cargo test -p weir-codec vectors` writes them anew.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use weir_codec::coder::Encoder as Coder;
+use weir_codec::noise::{Noise, gumbel_of_high};
+use weir_codec::testing::{Markov, letters};
+use weir_codec::winner::Predictor;
+use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, agreement};
+use weir_model::{Kernel, math};
+
+fn compare(name: &str, value: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../vectors")
+        .join(name);
+    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+    if std::env::var_os("WEIR_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        golden == text,
+        "{name} has changed: codes of other versions no longer mean the same"
+    );
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn vectors_of_the_coder() {
+    let streams: Vec<Vec<(u32, u32)>> = vec![
+        vec![],
+        vec![(0, 1 << 31)],
+        vec![(1 << 31, 1 << 31)],
+        vec![(u32::MAX, 1); 3],
+        vec![((1 << 31) - 1, 2); 6],
+        [vec![((1 << 31) - 1, 2); 6], vec![(u32::MAX, 1)]].concat(),
+        (0..40u32)
+            .map(|i| (i.wrapping_mul(0x9e37_79b9) >> 1, 1 << (i * 7 % 31)))
+            .collect(),
+        vec![(1, u32::MAX); 100],
+    ];
+    let cases = streams.iter().map(|symbols| {
+        let mut coder = Coder::default();
+        symbols
+            .iter()
+            .for_each(|&(start, width)| coder.code(start, width));
+        let mut code = Vec::new();
+        coder.seal(&mut code);
+        let end = coder.interval();
+        json!({
+            "symbols": symbols, "code": hex(&code),
+            "low": format!("{:016x}", end.low), "range": format!("{:016x}", end.range),
+        })
+    });
+    compare("coder.json", &json!({ "streams": cases.collect::<Vec<_>>() }));
+}
+
+#[test]
+fn vectors_of_the_noise() {
+    let seed: [u8; 16] = std::array::from_fn(|i| i as u8);
+    let cases = [
+        (0u32, 0u32),
+        (0, 1),
+        (0, 16),
+        (0, 255),
+        (0, 256),
+        (1, 0),
+        (9, 151_935),
+        (u32::MAX, 77),
+    ]
+    .map(|(position, token)| {
+        let noise = Noise::new(&seed, position);
+        json!({
+            "position": position, "token": token,
+            "word": format!("{:016x}", noise.word(token)),
+            "gumbel": format!("{:016x}", noise.gumbel(token).to_bits()),
+            "gumbel_of_high": format!("{:08x}", gumbel_of_high((noise.word(token) >> 32) as u32).to_bits()),
+        })
+    });
+    let logits = Markov::new(1000).logits(&[1, 2]).to_vec();
+    let mut sampler = Sampler::default();
+    let samplings = [
+        (0.0, 1.0, 0),
+        (1.0, 1.0, 0),
+        (0.7, 0.9, 0),
+        (1.3, 1.0, 20),
+        (1.0, 0.5, 300),
+    ];
+    let drawn = samplings.map(|(temperature, top_p, top_k)| {
+        let sampling = Sampling {
+            temperature,
+            top_p,
+            top_k,
+        };
+        let mut draw = |i| sampler.sample(&logits, &sampling, &seed, i).unwrap();
+        let tokens: Vec<_> = (0..20).map(&mut draw).collect();
+        json!({ "temperature": temperature, "top_p": top_p, "top_k": top_k, "tokens": tokens })
+    });
+    compare(
+        "noise.json",
+        &json!({ "seed": hex(&seed), "words": cases, "samples": drawn }),
+    );
+}
+
+#[test]
+fn vectors_of_the_prediction() {
+    let exps = [0.0f32, -1e-3, -0.5, -1.0, -3.25, -20.0, -86.9].map(|x| {
+        json!({ "x": format!("{:08x}", x.to_bits()), "exp": format!("{:08x}", math::exp(x).to_bits()), "weight": math::exp_weight(x) })
+    });
+    let logs = [1e-20, 0.5, 0.999, 1.0, 1.5, 7.0, 1e9]
+        .map(|x: f64| json!({ "x": format!("{:016x}", x.to_bits()), "ln": format!("{:016x}", math::ln(x).to_bits()) }));
+    let mut rows = Vec::new();
+    for temperature in [0.0, 0.7, 1.0] {
+        let sampling = Sampling::at(temperature);
+        let mut predictor = Predictor::new(Kernel::Portable);
+        let mut own = predictor.begin(Some(&sampling));
+        for (position, token) in [(0, 3), (1, 40), (2, 999)] {
+            let logits = Markov::new(1000).logits(&[position]).to_vec();
+            let noise = Noise::new(&[1; 16], position);
+            predictor
+                .prepare(&logits, Some((&sampling, &noise)), &own)
+                .unwrap();
+            let best = logits
+                .iter()
+                .position(|&x| x == logits.iter().copied().fold(f32::MIN, f32::max))
+                .unwrap();
+            let places: Vec<_> = [token, best as u32]
+                .map(|t| predictor.place(t))
+                .map(|p| json!([p.first, p.rest]))
+                .into();
+            rows.push(json!({
+                "temperature": temperature, "position": position, "token": token, "best": best, "places": places,
+                "candidates": predictor.candidates(),
+            }));
+            predictor.learn(token, &mut own);
+        }
+    }
+    compare(
+        "cdf.json",
+        &json!({ "exp": exps, "ln": logs, "predictions": rows }),
+    );
+}
+
+#[test]
+fn vectors_of_frames() {
+    let vocabulary = letters(1000, 7);
+    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, Settings::default());
+    let mut frames = Vec::new();
+    let mut frame = |encoder: &mut Encoder<Markov>, taken_in, offers: &[(u8, Offer<'_>)], limit| {
+        let mut code = Vec::new();
+        let sealed = encoder.frame(taken_in, offers, limit, &mut code).unwrap();
+        let offers: Vec<_> = offers
+            .iter()
+            .map(|(slot, offer)| json!([slot, format!("{offer:?}")]))
+            .collect();
+        frames.push(json!({
+            "taken_in": taken_in, "offers": offers, "limit": limit, "code": hex(&code),
+            "coded": sealed.coded, "ended": sealed.ended, "digest": format!("{:016x}", sealed.digest),
+        }));
+    };
+    for (slot, temperature) in [(0u8, 0.0), (1, 1.0), (5, 0.7)] {
+        let sampling = Sampling {
+            temperature,
+            top_p: if slot == 5 { 0.9 } else { 1.0 },
+            top_k: 0,
+        };
+        let query = Query {
+            seed: [slot; 16],
+            sampling,
+            max_tokens: 30,
+            stop: vec![b"zz".to_vec()],
+            prompt: vec![1, 2, 3],
+        };
+        encoder.open(slot, &query).unwrap();
+    }
+    let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
+    let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
+    frame(
+        &mut encoder,
+        3,
+        &[(0, part(0, 10)), (1, part(10, 10)), (5, part(20, 10))],
+        1400,
+    );
+    frame(
+        &mut encoder,
+        0,
+        &[(0, part(0, 0)), (1, part(3, 4)), (5, Offer::Failed)],
+        1400,
+    );
+    frame(
+        &mut encoder,
+        0,
+        &[(0, part(9, 20)), (1, part(30, 20))],
+        Settings::least_limit(2),
+    );
+    frame(
+        &mut encoder,
+        300,
+        &[(0, Offer::Tokens(&[5, 7])), (1, Offer::Refused)],
+        1400,
+    );
+    frame(&mut encoder, 0, &[], 16);
+    compare(
+        "frames.json",
+        &json!({ "frames": frames, "agreement": hex(&agreement(&Settings::default())) }),
+    );
+}
