@@ -87,6 +87,8 @@ pub struct Sim {
     inner_app: InnerApp,
     outer_app: OuterApp,
     ids: XorShift,
+    /// Percent of new frames that the budget defers, by up to five ticks.
+    defer: (u64, XorShift),
     spins: u32,
 }
 
@@ -111,6 +113,7 @@ impl Sim {
             inner_app: InnerApp::new(inner.parameters),
             outer_app: OuterApp::new(outer.parameters, jobs),
             ids: XorShift::new(0x1d5),
+            defer: (0, XorShift::new(0)),
             spins: 0,
         };
         sim.reopen();
@@ -132,6 +135,11 @@ impl Sim {
         self.outer = OuterSession::new(*self.outer.config()).expect("good parameters");
         self.outer_app.lose();
         self.reopen();
+    }
+
+    /// From now on a budget defers this part of inner's new frames, in percent.
+    pub fn defer(&mut self, percent: u8, seed: u64) {
+        self.defer = (u64::from(percent), XorShift::new(seed));
     }
 
     /// From this frame on, inner's coder state in the batch is not what its codes say.
@@ -233,7 +241,14 @@ impl Sim {
             any = true;
         }
         while let Some(transmit) = self.inner.poll_transmit(self.now, &mut out) {
-            let tick = self.now.micros() / u64::from(self.inner.config().parameters.tick);
+            let tick_micros = u64::from(self.inner.config().parameters.tick);
+            let (percent, rng) = &mut self.defer;
+            if transmit.purpose == Purpose::Frame && rng.draw() % 100 < *percent {
+                let wait = Duration::from_micros(rng.draw() % (5 * tick_micros));
+                self.inner.put_back(transmit, self.now + wait);
+                continue;
+            }
+            let tick = self.now.micros() / tick_micros;
             self.report.egress.push((transmit.purpose, tick, transmit.batch));
             self.report.egress_bytes += out.len() as u64;
             self.egress.push(self.now, &out);

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::inward::Piece;
+use crate::parameters::Parameters;
 use crate::sim::agreement;
 use alloc::vec;
+use core::time::Duration;
 
 const SESSION: u64 = 0xabc;
 

@@ -202,31 +202,32 @@ fn restart_of_inner_with_late_doubles() {
 
 #[test]
 fn frames_leave_on_ticks_in_ascending_order_once_per_batch() {
-    let parameters = parameters(IdWidth::One, CheckWidth::Four, 4, 5);
-    let jobs = (0..5)
-        .rev()
-        .map(|batch| Job::new(batch, batch as u8, 4, 60))
-        .collect();
-    let mut sim = Sim::new(parameters, jobs);
-    sim.egress = Pipe::random(
-        LATENCY,
-        Faults {
-            drop: 20,
+    for (drop, defer) in [(0, 0), (20, 0), (0, 50), (20, 50)] {
+        let parameters = parameters(IdWidth::One, CheckWidth::Four, 4, 5);
+        let jobs = (0..5)
+            .rev()
+            .map(|batch| Job::new(batch, batch as u8, 4, 60))
+            .collect();
+        let mut sim = Sim::new(parameters, jobs);
+        let faults = Faults {
+            drop,
             ..Faults::default()
-        },
-        5,
-    );
-    assert!(sim.run_until(seconds(60), DONE));
-    assert!(sim.report.egress.is_sorted_by_key(|&(_, tick, id)| (tick, id)));
-    let mut turns: Vec<_> = sim
-        .report
-        .egress
-        .iter()
-        .map(|&(_, tick, id)| (tick, id))
-        .collect();
-    turns.dedup();
-    assert_eq!(turns.len(), sim.report.egress.len());
-    assert!(sim.inner.counters().repeats > 0);
+        };
+        sim.egress = Pipe::random(LATENCY, faults, 5);
+        sim.defer(defer, 9);
+        assert!(sim.run_until(seconds(60), DONE));
+        assert!(sim.report.lost.is_empty());
+        assert!(sim.report.egress.is_sorted_by_key(|&(_, tick, id)| (tick, id)));
+        let mut turns: Vec<_> = sim
+            .report
+            .egress
+            .iter()
+            .map(|&(_, tick, id)| (tick, id))
+            .collect();
+        turns.dedup();
+        assert_eq!(turns.len(), sim.report.egress.len());
+        assert_eq!(sim.inner.counters().repeats > 0, drop > 0);
+    }
 }
 
 #[test]
@@ -478,11 +479,18 @@ proptest! {
 
     /// Random faults both ways, at 4-byte checks: every job ends with the right answer.
     #[test]
-    fn random_faults_both_ways(inward in any_faults(), egress in any_faults(), seed: u64, wide: bool) {
+    fn random_faults_both_ways(
+        inward in any_faults(),
+        egress in any_faults(),
+        seed: u64,
+        wide: bool,
+        defer in 0_u8..50,
+    ) {
         let parameters = all_parameters()[if wide { 2 } else { 0 }];
         let mut sim = Sim::new(parameters, script(parameters));
         sim.inward = Pipe::random(LATENCY, inward, seed);
         sim.egress = Pipe::random(LATENCY, egress, !seed);
+        sim.defer(defer, seed);
         prop_assert!(sim.run_until(seconds(600), DONE), "{:?} {:?}", sim.report, sim.outer.counters());
         prop_assert!(sim.report.lost.is_empty(), "{:?}", sim.report.lost);
     }
