@@ -110,23 +110,29 @@ fn repeats_and_handshakes_stay_within_their_shares() {
 }
 
 #[test]
-fn a_share_that_is_empty_for_now_refuses_at_once_and_refills() {
-    let mut governor = governor(limits());
-    // The share's burst holds one longest datagram, 1538 bytes: that is 18 short ones, but the whole has 10 only.
-    let first = (0..20)
-        .filter(|_| goes(governor.release(0, 0, Purpose::Repeat)))
-        .count();
-    assert_eq!(first, 10);
+fn a_share_that_is_empty_for_now_refuses_at_once_and_refills_at_its_rate() {
+    let mut governor = governor(Limits {
+        burst: 1_000 * SHORT,
+        total: 100_000 * SHORT,
+        ..limits()
+    });
+    let count = |governor: &mut Governor, now| {
+        let released = (0..200).map(|_| governor.release(now, 0, Purpose::Repeat));
+        released
+            .filter(|release| matches!(release, Release::Go(_)))
+            .count()
+    };
+    assert_eq!(count(&mut governor, 0), 100);
     assert_eq!(
         refusal(governor.release(0, 0, Purpose::Repeat)),
         Refused::RepeatRate
     );
-    // 10 s later: the whole is full again, the share has 10 % of the rate: 10 more, capped by its own burst.
-    let later = (0..20)
-        .filter(|_| goes(governor.release(10_000_000, 0, Purpose::Repeat)))
-        .count();
-    assert_eq!(later, 10);
-    assert_eq!(governor.counters().repeats.datagrams, 20);
+    // 10 % of 6720 bits per second is one short datagram per second.
+    assert_eq!(count(&mut governor, 999_999), 0);
+    assert_eq!(count(&mut governor, 1_000_000), 1);
+    assert_eq!(count(&mut governor, 6_000_000), 5);
+    // Frames did not wait for any of this.
+    assert!(goes(governor.release(6_000_000, 0, Purpose::Frame)));
 }
 
 #[test]
