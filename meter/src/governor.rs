@@ -1,6 +1,6 @@
 //! The governor: says when a datagram may leave, or why never. SPEC 7.2.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use thiserror::Error;
 
@@ -184,7 +184,7 @@ impl Governor {
             Bucket::full(now, u128::from(limits.rate) * u128::from(percent), 100, burst)
         };
         Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed) as u64,
             cost,
             limits,
             whole: Bucket::full(now, u128::from(limits.rate), 1, limits.burst),
@@ -315,7 +315,8 @@ const fn part(whole: u64, percent: u8) -> u64 {
     (whole as u128 * percent as u128 / 100) as u64
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+/// Of a size that small machines have too.
+static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 
 #[cfg(test)]
 mod tests;
