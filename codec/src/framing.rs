@@ -84,7 +84,7 @@ pub(crate) struct Framing {
     full: usize,
     taken_none: Shares<2>,
     taken_one: Shares<2>,
-    taken_log: Shares<16>,
+    taken_log: Shares<15>,
     /// Whether a count is the full one, by the slot's last count and by the count before in this frame.
     is_full: [Shares<2>; 6],
     count: Shares<SYMBOLS>,
@@ -112,7 +112,7 @@ impl Framing {
             full: usize::from(full),
             taken_none: Shares::new([24, 8], 256),
             taken_one: Shares::new([16, 16], 256),
-            taken_log: Shares::new([1; 16], 1024),
+            taken_log: Shares::new([1; 15], 1024),
             is_full: [[1, 31], [1, 255], [8, 24], [8, 24], [8, 24], [24, 8]]
                 .map(|start| Shares::new(start, 4096)),
             count: Shares::new([1; SYMBOLS], 4096),
@@ -127,7 +127,8 @@ impl Framing {
         if port.pass(&mut self.taken_one, usize::from(value != 1), bits) == 0 {
             return 1;
         }
-        let log = port.pass(&mut self.taken_log, value.max(2).ilog2() as usize, bits);
+        // The highest bit's position, from 1 on: every number has one code.
+        let log = 1 + port.pass(&mut self.taken_log, value.max(2).ilog2() as usize - 1, bits);
         let mut taken = 1;
         for bit in (0..log).rev() {
             let value = (value >> bit & 1) as usize;
@@ -273,4 +274,46 @@ impl Alphabet for Cut {
     }
 
     fn learn(&mut self, _: usize) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_number_is_taken_in() {
+        let mut framing = Framing::new(10);
+        for value in (0..200).chain([255, 256, 1000, 32_767, 32_768, 65_535]) {
+            let (mut coder, mut again) = (coder::Encoder::default(), framing.clone());
+            framing.taken_in(&mut Port::Write(&mut coder), value, &mut 0.0);
+            assert!(coder.len() <= 6);
+            let mut code = Vec::new();
+            coder.seal(&mut code);
+            let mut coder = coder::Decoder::new(&code);
+            assert_eq!(again.taken_in(&mut Port::Read(&mut coder), 0, &mut 0.0), value);
+            assert!(coder.is_canonical());
+        }
+    }
+
+    proptest! {
+        /// Whatever is read has one code: written, it leads to the same interval.
+        #[test]
+        fn no_spare_codes(code in prop::collection::vec(any::<u8>(), 0..24), full in 1..=64u8, before in 0..3usize) {
+            let mut reading = Framing::new(full);
+            let mut writing = reading.clone();
+            let (mut decoder, mut encoder) = (coder::Decoder::new(&code), coder::Encoder::default());
+            let before = [Before::Fresh, Before::Full, Before::Short][before];
+            for short in [false, true, false, true] {
+                let taken = reading.taken_in(&mut Port::Read(&mut decoder), 0, &mut 0.0);
+                writing.taken_in(&mut Port::Write(&mut encoder), taken, &mut 0.0);
+                let count = reading.count(&mut Port::Read(&mut decoder), before, short, Count::Cap(0), &mut 0.0);
+                writing.count(&mut Port::Write(&mut encoder), before, short, count, &mut 0.0);
+                let cut = Framing::cut(&mut Port::Read(&mut decoder), false, &mut 0.0);
+                Framing::cut(&mut Port::Write(&mut encoder), cut, &mut 0.0);
+            }
+            prop_assert_eq!(decoder.interval(), encoder.interval());
+        }
+    }
 }

@@ -179,7 +179,7 @@ fn slots_come_and_go() {
             } else {
                 10
             }
-            });
+        });
         for (slot, end) in ends {
             ended += 1;
             let got = &pair.got[usize::from(slot)];
