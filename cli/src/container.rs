@@ -5,30 +5,28 @@
 
 /// What a compressed file says before its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Hash of the weak model that wrote the code; only the same one reads it.
-    pub model: [u8; 32],
+    pub(crate) model: [u8; 32],
     /// Hash of the tokenizer, likewise.
-    pub tokenizer: [u8; 32],
+    pub(crate) tokenizer: [u8; 32],
     /// BLAKE3 of the content.
-    pub content: [u8; 32],
+    pub(crate) content: [u8; 32],
     /// Bytes of content.
-    pub length: u64,
+    pub(crate) length: u64,
     /// Tokens of content.
-    pub tokens: u64,
-    /// Positions that a lane's context may take.
-    pub window: u32,
+    pub(crate) tokens: u64,
+    /// Positions that the model's context may take.
+    pub(crate) window: u32,
     /// Tokens kept when a full window is begun anew.
-    pub overlap: u32,
-    /// The token that every lane's first token follows.
-    pub start: u32,
-    /// Parts of the content that are coded side by side.
-    pub lanes: u8,
+    pub(crate) overlap: u32,
+    /// The token that the first one follows.
+    pub(crate) start: u32,
 }
 
 /// Why some bytes are not a compressed file, or not an intact one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The first bytes are not the magic.
     #[error("not a file made by `weir compress` (it does not begin with WEIRZIP)")]
     Foreign,
@@ -54,7 +52,7 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::Invalid`] where the header would not be read back.
-    pub fn emit(&self, code: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn emit(&self, code: &[u8]) -> Result<Vec<u8>, Error> {
         self.judge()?;
         let mut out = Vec::with_capacity(OVERHEAD + code.len());
         out.extend_from_slice(MAGIC);
@@ -67,7 +65,6 @@ impl Header {
         out.extend_from_slice(&self.window.to_be_bytes());
         out.extend_from_slice(&self.overlap.to_be_bytes());
         out.extend_from_slice(&self.start.to_be_bytes());
-        out.push(self.lanes);
         out.extend_from_slice(code);
         let check = check(&out);
         out.extend_from_slice(&check);
@@ -78,12 +75,14 @@ impl Header {
     ///
     /// # Errors
     /// Every way in which the bytes differ from a file that [`Header::emit`] made.
-    pub fn parse(file: &[u8]) -> Result<(Self, &[u8]), Error> {
+    pub(crate) fn parse(file: &[u8]) -> Result<(Self, &[u8]), Error> {
         let magic = file.get(..MAGIC.len()).ok_or(Error::Foreign)?;
         if magic != MAGIC {
             return Err(Error::Foreign);
         }
-        let short = Error::Short { got: file.len() as u64 };
+        let short = Error::Short {
+            got: file.len() as u64,
+        };
         let version = *file.get(MAGIC.len()).ok_or(short)?;
         if version != VERSION {
             return Err(Error::Version(version));
@@ -105,7 +104,6 @@ impl Header {
             window: u32::from_be_bytes(rest.take(short)?),
             overlap: u32::from_be_bytes(rest.take(short)?),
             start: u32::from_be_bytes(rest.take(short)?),
-            lanes: u8::from_be_bytes(rest.take(short)?),
         };
         header.judge()?;
         Ok((header, rest.0))
@@ -119,10 +117,7 @@ impl Header {
         if (self.tokens == 0) != (self.length == 0) {
             return Err(Error::Invalid("it has bytes but no tokens"));
         }
-        if self.lanes == 0 || self.lanes > MAX_LANES {
-            return Err(Error::Invalid("its number of lanes is outside 1..=128"));
-        }
-        if self.window < 2 || self.overlap == 0 || self.overlap >= self.window {
+        if self.overlap >= self.window {
             return Err(Error::Invalid("its overlap is not inside its window"));
         }
         Ok(())
@@ -149,13 +144,13 @@ fn check(body: &[u8]) -> [u8; CHECK] {
 /// The last two bytes show a file that was taken for text and had its line ends changed.
 const MAGIC: &[u8; 9] = b"WEIRZIP\r\n";
 /// The one format so far.
-pub const VERSION: u8 = 1;
-/// Most lanes in a file: as many as a batch has slots.
-pub const MAX_LANES: u8 = 128;
+pub(crate) const VERSION: u8 = 1;
 /// Bytes of the check at the end.
 const CHECK: usize = 16;
 /// Bytes of a file besides its code.
-pub const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + 1 + CHECK;
+pub(crate) const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + CHECK;
 
 #[cfg(test)]
+// By its path, for the fuzz target that takes this file in.
+#[path = "container/tests.rs"]
 mod tests;

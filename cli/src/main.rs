@@ -1,2 +1,93 @@
-//! The `weir` tool.
-fn main() {}
+//! The `weir` tool: everything of Weir that has a command line.
+//!
+//! `demo` and `trace` make tokens, `bench` measures what they cost, `compress` and `decompress` put the codec to work
+//! on files; `inner`, `outer` and `train` hand over to the crates of these names.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod clock;
+mod compress;
+mod container;
+mod convert;
+mod demo;
+mod files;
+mod models;
+mod progress;
+mod prompts;
+mod table;
+mod trace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Lets the answers of a language model out of a closed data centre at a few bits per token or less
+///
+/// Try `weir demo`: it needs no other file and no network.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(Box<demo::Args>),
+    /// Runs the end inside: strong model, sampler, encoder, budget
+    Inner(Box<weir_inner::Args>),
+    /// Runs the end outside: OpenAI-style HTTP API, decoder
+    Outer(Box<weir_outer::Args>),
+    Trace(Box<trace::Args>),
+    #[command(subcommand)]
+    Bench(Box<bench::Command>),
+    Compress(Box<compress::CompressArgs>),
+    Decompress(Box<compress::DecompressArgs>),
+    Convert(convert::Args),
+    /// Trains a small pair of models that share a tokenizer, such as the embedded one
+    Train(Box<weir_train::Args>),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Inner(args) => {
+            demo::end_with_parent();
+            weir_inner::run(*args)
+        }
+        Command::Outer(args) => {
+            demo::end_with_parent();
+            weir_outer::run(*args)
+        }
+        Command::Trace(args) => trace::run(&args),
+        Command::Bench(command) => bench::run(&command),
+        Command::Compress(args) => compress::compress(&args),
+        Command::Decompress(args) => compress::decompress(&args),
+        Command::Convert(args) => convert::run(&args),
+        Command::Train(args) => weir_train::run(*args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

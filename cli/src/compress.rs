@@ -1,0 +1,149 @@
+//! `weir compress` and `weir decompress`: files under the weak model's prediction. SPEC 8.2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use weir_codec::stream::{self, Window};
+use weir_model::{Predict as _, Token, Tokenizer};
+
+use crate::clock::Stopwatch;
+use crate::container::Header;
+use crate::models::{Machine, Source};
+use crate::{files, progress};
+
+/// Compresses a file of any kind under the weak model
+///
+/// Text that the model knows becomes far smaller than with zstd; everything else costs time and gains little. Only the
+/// same model reads it back, on any machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompressArgs {
+    /// The model: a .gguf or .weir file [default: the embedded weak model]
+    #[arg(long, value_name = "FILE")]
+    weak: Option<PathBuf>,
+    /// The file to compress
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The file to write
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    /// Tokens that the model looks back, at most
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    window: u32,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+/// Reads back what `weir compress` wrote
+#[derive(Debug, clap::Args)]
+pub(crate) struct DecompressArgs {
+    /// The model that the file was compressed under [default: the embedded weak model]
+    #[arg(long, value_name = "FILE")]
+    weak: Option<PathBuf>,
+    /// The file to read
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// The file to write
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    #[command(flatten)]
+    machine: Machine,
+}
+
+pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
+    let watch = Stopwatch::start();
+    let content = read(&args.input)?;
+    let source = Source::weak(args.weak.as_deref());
+    let tokenizer = source.tokenizer()?;
+    let spinner = progress::spinner("Cutting into tokens");
+    let tokens = tokenizer.encode_bytes(&content);
+    spinner.finish_and_clear();
+
+    let mut model = source.model(&args.machine.options(args.window as usize, args.window as usize))?;
+    let window = args.window.min(u32::try_from(model.max_context()).unwrap_or(u32::MAX));
+    let header = Header {
+        model: model.hash(),
+        tokenizer: tokenizer.hash(),
+        content: *blake3::hash(&content).as_bytes(),
+        length: content.len() as u64,
+        tokens: tokens.len() as u64,
+        window,
+        overlap: window / 4,
+        start: start(&tokenizer)?,
+    };
+    let bar = progress::bar(header.tokens, "Compressing", "tokens");
+    let mut code = Vec::new();
+    stream::compress(&mut model, span(&header), header.start, &tokens, &mut code, &mut |done| {
+        bar.set_position(done as u64);
+    })?;
+    bar.finish_and_clear();
+    let file = header.emit(&code).context("this cannot be compressed")?;
+    files::write(&args.output, &file)?;
+    let bits = 8.0 * file.len() as f64;
+    println!(
+        "{}: {} bytes, {} tokens -> {}: {} bytes, {:.3} bits/byte, {:.3} bits/token, {:.1} s",
+        args.input.display(),
+        content.len(),
+        tokens.len(),
+        args.output.display(),
+        file.len(),
+        bits / content.len().max(1) as f64,
+        bits / tokens.len().max(1) as f64,
+        watch.seconds()
+    );
+    Ok(())
+}
+
+pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
+    let name = args.input.display();
+    let file = read(&args.input)?;
+    let (header, code) = Header::parse(&file).with_context(|| format!("cannot decompress {name}"))?;
+    let source = Source::weak(args.weak.as_deref());
+    let tokenizer = source.tokenizer()?;
+    let window = header.window as usize;
+    // A model's hash is known once it is loaded; a file of that model asks for no more than its context.
+    let mut model = source.model(&args.machine.options(window, window))?;
+    ensure!(
+        header.model == model.hash() && header.tokenizer == tokenizer.hash(),
+        "{name} was compressed under another model, with hash {}; {} has {}. Name the right one with --weak",
+        short(&header.model),
+        source.name(),
+        short(&model.hash()),
+    );
+    let count = usize::try_from(header.tokens).context("the file is too large for this machine")?;
+    let bar = progress::bar(header.tokens, "Decompressing", "tokens");
+    let tokens = stream::decompress(&mut model, span(&header), header.start, code, count, &mut |done| {
+        bar.set_position(done as u64);
+    });
+    bar.finish_and_clear();
+    let content = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
+    let intact = content.len() as u64 == header.length && *blake3::hash(&content).as_bytes() == header.content;
+    ensure!(intact, "what came out of {name} is not what was compressed: the program that made it was faulty");
+    files::write(&args.output, &content)?;
+    println!("{name} -> {}: {} bytes", args.output.display(), content.len());
+    Ok(())
+}
+
+fn span(header: &Header) -> Window {
+    Window { size: header.window as usize, overlap: header.overlap as usize }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The token that stands before a text: the one that ends documents, where the tokenizer has it.
+fn start(tokenizer: &Tokenizer) -> Result<Token> {
+    match tokenizer.encode_with_special("<|endoftext|>")[..] {
+        [token] => Ok(token),
+        _ => tokenizer
+            .end_tokens()
+            .first()
+            .copied()
+            .context("the tokenizer has no token that ends a text"),
+    }
+}
+
+fn short(hash: &[u8; 32]) -> String {
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,29 @@
+//! `weir convert`: GGUF to the project's own file, which is mapped instead of repacked at every start.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::progress;
+
+/// Repacks a GGUF file into a .weir file, which loads at once
+///
+/// Nothing is lost: the model keeps its hash, and either file can stand for the other.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The GGUF file
+    #[arg(value_name = "GGUF")]
+    input: PathBuf,
+    /// The .weir file to write
+    #[arg(value_name = "OUT.weir")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let spinner = progress::spinner("Repacking");
+    let result = weir_model::convert(&args.input, &args.output);
+    spinner.finish_and_clear();
+    result.with_context(|| format!("cannot convert {}", args.input.display()))?;
+    println!("{} -> {}", args.input.display(), args.output.display());
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Server-sent events of an OpenAI-style stream: reading them, and what they weigh.
+
+use std::io::{BufRead, BufReader, Read};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What one event says.
+#[derive(Debug, PartialEq)]
+pub(super) enum Event {
+    Text(String),
+    Usage(Usage),
+}
+
+/// What an answer cost, as outer says in its last event.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub(super) struct Usage {
+    pub(super) completion_tokens: u64,
+    pub(super) weir: Weir,
+}
+
+/// Outer's own part of `usage`.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub(super) struct Weir {
+    pub(super) seed: String,
+    pub(super) coded_bits: f64,
+    pub(super) plain_bits: f64,
+}
+
+/// Calls `event` for each event up to `[DONE]`.
+pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<()> {
+    for line in BufReader::new(body).lines() {
+        let line = line.context("the stream broke off")?;
+        let Some(data) = line.strip_prefix("data:") else {
+            continue;
+        };
+        let data = data.trim_start();
+        if data == "[DONE]" {
+            return Ok(());
+        }
+        let chunk: Chunk =
+            serde_json::from_str(data).with_context(|| format!("not an event: {data:.200}"))?;
+        if let Some(error) = chunk.error {
+            bail!(
+                "outer gave up on this answer: {}",
+                error["message"].as_str().unwrap_or("no reason given")
+            );
+        }
+        for choice in chunk.choices {
+            if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
+                event(Event::Text(text));
+            }
+        }
+        if let Some(usage) = chunk.usage {
+            event(Event::Usage(usage));
+        }
+    }
+    bail!("the stream ended without [DONE]")
+}
+
+/// Bytes of one event per token, as OpenAI's servers send them: an opening, the pieces, an end, `[DONE]`.
+pub(super) fn weight<'a>(model: &str, pieces: impl Iterator<Item = &'a [u8]>) -> u64 {
+    let event = |delta: Value, finish: Option<&str>| {
+        let chunk = json!({
+            "id": "chatcmpl-0123456789abcdefghijklmnopqrs",
+            "object": "chat.completion.chunk",
+            "created": 1_700_000_000,
+            "model": model,
+            "system_fingerprint": "fp_0123456789",
+            "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
+        });
+        "data: \n\n".len() + chunk.to_string().len()
+    };
+    let mut bytes = event(json!({"role": "assistant", "content": ""}), None) + "data: [DONE]\n\n".len();
+    for piece in pieces {
+        bytes += event(json!({"content": String::from_utf8_lossy(piece)}), None);
+    }
+    bytes += event(json!({}), Some("stop"));
+    bytes as u64
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(default)]
+    delta: Delta,
+}
+
+#[derive(Default, Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(body: &str) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        read(body.as_bytes(), |event| events.push(event))?;
+        Ok(events)
+    }
+
+    #[test]
+    fn text_and_usage_come_out_in_order() {
+        let body = concat!(
+            ": hello\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":null}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"}}]}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
+            "data: {\"choices\":[],\"usage\":{\"completion_tokens\":3,\"weir\":",
+            "{\"seed\":\"ab\",\"coded_bits\":1.5,\"plain_bits\":2}}}\n\n",
+            "data: [DONE]\n\n",
+        );
+        let weir = Weir {
+            seed: "ab".into(),
+            coded_bits: 1.5,
+            plain_bits: 2.0,
+        };
+        let usage = Event::Usage(Usage {
+            completion_tokens: 3,
+            weir,
+        });
+        assert_eq!(events(body).unwrap(), [Event::Text("one".into()), usage]);
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_or_reports_an_error_is_an_error() {
+        assert!(
+            events("data: {\"choices\":[]}\n\n")
+                .unwrap_err()
+                .to_string()
+                .contains("[DONE]")
+        );
+        let error = events("data: {\"error\":{\"message\":\"inner is away\"}}\n\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("inner is away"), "{error}");
+    }
+
+    #[test]
+    fn an_event_weighs_some_two_hundred_bytes() {
+        let one = weight("weir", [b"a".as_slice()].into_iter());
+        let two = weight("weir", [b"a".as_slice(), b"b"].into_iter());
+        assert!((180..300).contains(&(two - one)), "{}", two - one);
+    }
+}

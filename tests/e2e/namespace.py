@@ -1,0 +1,149 @@
+"""Inner in a network namespace of its own with nothing but its link: it must serve, and send no other packet.
+
+Outer, its users and the eye that watches the link live in a second namespace, so nothing touches the machine's own
+network. Needs root and `ip`; returns the reason where it cannot run.
+"""
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import servers
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+INNER, OUTER = "10.99.7.1", "10.99.7.2"
+INNER_MAC, OUTER_MAC = "02:00:00:00:07:01", "02:00:00:00:07:02"
+
+
+def ip(*words):
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def run(weir):
+    """None if it passed, else the reason why it could not run."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if shutil.which("ip") is None:
+        return "needs iproute2"
+    inside, outside = f"weir-in-{os.getpid()}", f"weir-out-{os.getpid()}"
+    made = []
+    try:
+        for name in (inside, outside):
+            try:
+                ip("netns", "add", name)
+            except subprocess.CalledProcessError as error:
+                return f"this machine allows no network namespaces: {error.stderr.strip()}"
+            made.append(name)
+        try:
+            join(inside, outside)
+        except subprocess.CalledProcessError as error:
+            return f"this machine allows no veth link: {error.stderr.strip()}"
+        # This program again, inside outer's namespace.
+        subprocess.run(
+            ["ip", "netns", "exec", outside, sys.executable, os.path.abspath(__file__), weir, inside], check=True
+        )
+        return None
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def join(inside, outside):
+    """One cable between the two, IPv6 off, neighbours fixed: a kernel has nothing to say on it by itself."""
+    for name in (inside, outside):
+        path = "/proc/sys/net/ipv6/conf"
+        script = f"for f in {path}/all {path}/default; do [ ! -e $f ] || echo 1 > $f/disable_ipv6; done"
+        ip("netns", "exec", name, "sh", "-c", script)
+    ip("link", "add", "weir0", "netns", inside, "type", "veth", "peer", "name", "weir0", "netns", outside)
+    for name, mac, own, peer_mac, peer in [
+        (inside, INNER_MAC, INNER, OUTER_MAC, OUTER),
+        (outside, OUTER_MAC, OUTER, INNER_MAC, INNER),
+    ]:
+        ip("-n", name, "link", "set", "weir0", "address", mac, "arp", "off")
+        ip("-n", name, "address", "add", f"{own}/30", "dev", "weir0")
+        ip("-n", name, "link", "set", "weir0", "up")
+        ip("-n", name, "neighbour", "replace", peer, "lladdr", peer_mac, "dev", "weir0", "nud", "permanent")
+    # Outer's users come over its loopback interface; inner's stays down.
+    ip("-n", outside, "link", "set", "lo", "up")
+
+
+class Eye(threading.Thread):
+    """Reads every frame that comes in on the link, below all sockets."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.frames = []
+        self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))  # ETH_P_ALL
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+        self.sock.bind(("weir0", 0))
+        self.sock.settimeout(0.2)
+        self.over = False
+
+    def run(self):
+        while True:
+            try:
+                frame, (_, _, kind, *_) = self.sock.recvfrom(65536)
+            except TimeoutError:
+                if self.over:
+                    return
+                continue
+            if kind != socket.PACKET_OUTGOING:
+                self.frames.append(frame)
+
+    def stop(self):
+        self.over = True
+        self.join()
+        return self.frames
+
+
+def counters():
+    (link,) = json.loads(ip("-s", "-j", "link", "show", "weir0"))
+    return link["stats64"]["rx"]
+
+
+def judge(frame, pair):
+    """Fails unless the frame is one of the link's datagrams; returns its bits on a physical Ethernet."""
+    destination, source, kind = struct.unpack("!6s6sH", frame[:14])
+    assert kind == 0x0800, f"a frame of type {kind:#06x}: {frame.hex()}"
+    assert source.hex(":") == INNER_MAC and destination.hex(":") == OUTER_MAC, frame.hex()
+    header, protocol = frame[14], frame[23]
+    assert header == 0x45 and protocol == 17, f"not plain UDP: {frame.hex()}"
+    assert socket.inet_ntoa(frame[26:30]) == INNER and socket.inet_ntoa(frame[30:34]) == OUTER, frame.hex()
+    assert struct.unpack("!HH", frame[34:38]) == (pair.inner_port, pair.outer_port), f"another port: {frame.hex()}"
+    assert struct.unpack("!H", frame[20:22])[0] in (0, 0x4000), f"a fragment: {frame.hex()}"
+    # Padded to 60 bytes; check sequence 4, preamble 8, gap 12.
+    return 8 * (max(len(frame), 60) + 4 + 8 + 12)
+
+
+def watched(weir, inside):
+    """Runs in outer's namespace."""
+    eye = Eye()
+    before = counters()
+    eye.start()
+    with servers.Pair(weir, INNER, OUTER, inner_prefix=["ip", "netns", "exec", inside]) as pair:
+        pair.wait_until(200)
+        subprocess.run(
+            [sys.executable, os.path.join(HERE, "openai_client.py"), pair.base, servers.KEY], check=True
+        )
+        pair.inner.kill()
+        time.sleep(0.5)  # what is still in outer's socket
+        after = counters()
+        received = pair.metrics()
+    frames = eye.stop()
+    bits = sum(judge(frame, pair) for frame in frames)
+    packets = after["packets"] - before["packets"]
+    assert packets == len(frames) > 0, f"the interface counts {packets} packets, {len(frames)} were seen"
+    assert received["datagrams_received_total"] == packets, (received, packets)
+    assert received["link_bits_total"] == bits, f"outer charges {received['link_bits_total']} bits, the link {bits}"
+    tokens = received["tokens_total"]
+    print(f"ok   {packets} packets left inner, all on its link: {bits} bits for {tokens:.0f} tokens, as outer counts")
+
+
+if __name__ == "__main__":
+    watched(*sys.argv[1:])
