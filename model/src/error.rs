@@ -94,6 +94,11 @@ impl Error {
         expected: impl Into<String>,
         got: impl Into<String>,
     ) -> Self {
-        Self::Format { file: file.into(), part: part.into(), expected: expected.into(), got: got.into() }
+        Self::Format {
+            file: file.into(),
+            part: part.into(),
+            expected: expected.into(),
+            got: got.into(),
+        }
     }
 }

@@ -49,7 +49,10 @@ impl<'a> Gguf<'a> {
         let mut tensors = BTreeMap::new();
         for (name, info) in content.tensor_infos {
             let dims = info.shape.dims().to_vec();
-            let elements = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).unwrap_or(0);
+            let elements = dims
+                .iter()
+                .try_fold(1usize, |n, &d| n.checked_mul(d))
+                .unwrap_or(0);
             let last = dims.last().copied().unwrap_or(0);
             let block = info.ggml_dtype.block_size();
             if elements == 0 || !last.is_multiple_of(block) {
@@ -63,12 +66,45 @@ impl<'a> Gguf<'a> {
             })();
             let Some(bytes) = range else {
                 let got = format!("offset {} of {dims:?} {:?}", info.offset, info.ggml_dtype);
-                return Err(Error::format(file, name, format!("data inside {} bytes", data.len()), got));
+                return Err(Error::format(
+                    file,
+                    name,
+                    format!("data inside {} bytes", data.len()),
+                    got,
+                ));
             };
-            tensors.insert(name, Tensor { dtype: info.ggml_dtype, dims, bytes });
+            tensors.insert(
+                name,
+                Tensor {
+                    dtype: info.ggml_dtype,
+                    dims,
+                    bytes,
+                },
+            );
         }
-        let metadata = Metadata { file: file.into(), values: content.metadata };
-        Ok(Self { metadata, tensors, head: &data[..head_len] })
+        // Tensors that share bytes would let a small file ask for much memory.
+        let mut ranges: Vec<_> = tensors
+            .iter()
+            .map(|(name, t)| (t.bytes.as_ptr_range(), name))
+            .collect();
+        ranges.sort_by_key(|(range, _)| range.start);
+        if let Some(pair) = ranges.windows(2).find(|pair| pair[0].0.end > pair[1].0.start) {
+            return Err(Error::format(
+                file,
+                pair[1].1,
+                "data of its own",
+                format!("some of {}", pair[0].1),
+            ));
+        }
+        let metadata = Metadata {
+            file: file.into(),
+            values: content.metadata,
+        };
+        Ok(Self {
+            metadata,
+            tensors,
+            head: &data[..head_len],
+        })
     }
 }
 
@@ -105,15 +141,6 @@ impl Metadata {
         }
     }
 
-    /// A boolean.
-    pub(crate) fn bool(&self, key: &str) -> Result<Option<bool>, Error> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(&Value::Bool(v)) => Ok(Some(v)),
-            Some(_) => Err(self.wrong(key, "a boolean")),
-        }
-    }
-
     /// A string.
     pub(crate) fn str(&self, key: &str) -> Result<Option<&str>, Error> {
         match self.get(key) {
@@ -134,12 +161,17 @@ impl Metadata {
 
     /// An array of strings.
     pub(crate) fn strings(&self, key: &str) -> Result<Option<Vec<&str>>, Error> {
-        let Some(values) = self.array(key)? else { return Ok(None) };
+        let Some(values) = self.array(key)? else {
+            return Ok(None);
+        };
         let strings = values.iter().map(|v| match v {
             Value::String(s) => Some(s.as_str()),
             _ => None,
         });
-        strings.collect::<Option<_>>().map(Some).ok_or_else(|| self.wrong(key, "an array of strings"))
+        strings
+            .collect::<Option<_>>()
+            .map(Some)
+            .ok_or_else(|| self.wrong(key, "an array of strings"))
     }
 
     /// `found`, or the error that `key` is missing.
@@ -176,7 +208,12 @@ struct Walk<'a> {
 
 /// Walks the header; returns the length of magic, counts and key-value pairs.
 fn check(file: &str, data: &[u8]) -> Result<usize, Error> {
-    let mut walk = Walk { file, rest: data, total: data.len(), entries: MAX_ENTRIES };
+    let mut walk = Walk {
+        file,
+        rest: data,
+        total: data.len(),
+        entries: MAX_ENTRIES,
+    };
     let magic = walk.take(4, "magic")?;
     if magic != b"GGUF" {
         return Err(Error::format(file, "magic", "GGUF", format!("{magic:02x?}")));
@@ -199,14 +236,27 @@ fn check(file: &str, data: &[u8]) -> Result<usize, Error> {
         walk.take(len, "tensor name")?;
         let dims = walk.u32("tensor dimensions")?;
         if !(1..=4).contains(&dims) {
-            return Err(Error::format(file, "tensor dimensions", "1 to 4", dims.to_string()));
+            return Err(Error::format(
+                file,
+                "tensor dimensions",
+                "1 to 4",
+                dims.to_string(),
+            ));
         }
         let mut elements = 1u64;
         for _ in 0..dims {
             let dim = walk.u64("tensor shape")?;
-            elements = elements.checked_mul(dim).filter(|&n| n <= 1 << 40).ok_or_else(|| {
-                Error::format(file, "tensor shape", "at most 2^40 elements", format!("a dimension {dim}"))
-            })?;
+            elements = elements
+                .checked_mul(dim)
+                .filter(|&n| n <= 1 << 40)
+                .ok_or_else(|| {
+                    Error::format(
+                        file,
+                        "tensor shape",
+                        "at most 2^40 elements",
+                        format!("a dimension {dim}"),
+                    )
+                })?;
         }
         walk.u32("tensor type")?;
         walk.u64("tensor offset")?;
@@ -220,7 +270,9 @@ impl<'a> Walk<'a> {
     }
 
     fn take(&mut self, len: u64, part: &str) -> Result<&'a [u8], Error> {
-        let split = usize::try_from(len).ok().and_then(|n| self.rest.split_at_checked(n));
+        let split = usize::try_from(len)
+            .ok()
+            .and_then(|n| self.rest.split_at_checked(n));
         let Some((head, rest)) = split else {
             let got = format!("{len} bytes wanted at {} of {}", self.at(), self.total);
             return Err(Error::format(self.file, part, "no more than the file holds", got));
@@ -242,7 +294,12 @@ impl<'a> Walk<'a> {
     fn count(&mut self, part: &str, most: u64) -> Result<u64, Error> {
         let n = self.u64(part)?;
         if n > most {
-            return Err(Error::format(self.file, part, format!("at most {most}"), n.to_string()));
+            return Err(Error::format(
+                self.file,
+                part,
+                format!("at most {most}"),
+                n.to_string(),
+            ));
         }
         Ok(n)
     }
@@ -267,7 +324,12 @@ impl<'a> Walk<'a> {
             }
             _ => {
                 let got = format!("type {kind} at depth {depth}");
-                Err(Error::format(self.file, "metadata type", "a GGUF value type", got))
+                Err(Error::format(
+                    self.file,
+                    "metadata type",
+                    "a GGUF value type",
+                    got,
+                ))
             }
         }
     }

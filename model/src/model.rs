@@ -1,8 +1,16 @@
 //! A loaded model: the public face of this crate.
 
+use crate::config::Config;
+use crate::forward::{self, CHUNK, HEAD_CHUNK, Means, Row, Scratch};
 use crate::gguf::Gguf;
-use crate::{Error, Kernel, Options, Predict, Slot, Token};
+use crate::kernel::float_env;
+use crate::kv::{self, Pool};
+use crate::network::{Network, Part};
+use crate::rope::Rope;
+use crate::{Error, Kernel, Options, Predict, Slot, Token, digest, mapped, weirfile};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a model is, for people and for budgets.
 #[derive(Clone, Debug)]
@@ -23,40 +31,171 @@ pub struct Info {
     pub kernel: Kernel,
 }
 
-/// A bit-exact language model.
+/// A bit-exact language model and its live slots.
 pub struct Model {
+    weights: Arc<Weights>,
     info: Info,
-    hash: [u8; 32],
+    means: Means,
+    threads: ThreadPool,
+    rope: Arc<Rope>,
+    pool: Pool,
+    scratch: Scratch,
+}
+
+/// What several instances may share.
+pub(crate) struct Weights {
+    pub(crate) network: Network,
+    pub(crate) hash: [u8; 32],
+    architecture: String,
 }
 
 impl Model {
-    /// Loads a `.gguf` or `.weir` file, told apart by their first bytes.
+    /// Loads a `.gguf` or `.weir` file, told apart by their first bytes. The file stays mapped while a `.weir` model
+    /// lives; it must not be changed meanwhile.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] or [`Error::Kernel`].
     pub fn load(path: &Path, options: &Options) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { file: name.clone(), source })?;
-        Self::from_bytes(&name, &bytes, options)
+        let map = Arc::new(mapped::map(path)?);
+        let threads = start(options)?;
+        let weights = threads.install(|| {
+            if weirfile::is_weir(&map) {
+                weirfile::read(&name, map)
+            } else {
+                Weights::from_gguf(&name, &map)
+            }
+        })?;
+        Self::new(Arc::new(weights), threads, options)
     }
 
-    /// Loads from memory; `name` is used in errors.
+    /// Loads a GGUF or `.weir` file from memory; `name` is used in errors.
     ///
     /// # Errors
     /// As [`Model::load`].
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self, Error> {
-        let _ = (Gguf::parse(name, bytes)?, options);
-        Err(Error::format(name, "architecture", "llama or qwen2", "nothing"))
+        let threads = start(options)?;
+        let weights = threads.install(|| {
+            if weirfile::is_weir(bytes) {
+                weirfile::read(name, Arc::new(bytes.to_vec()))
+            } else {
+                Weights::from_gguf(name, bytes)
+            }
+        })?;
+        Self::new(Arc::new(weights), threads, options)
     }
 
-    /// Content hash of weights and architecture, independent of container, kernel and threads.
+    /// Another instance on the same weights, with slots, threads and kernel of its own.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`].
+    pub fn twin(&self, options: &Options) -> Result<Self, Error> {
+        Self::new(Arc::clone(&self.weights), start(options)?, options)
+    }
+
+    /// Computes the golden logits of a tiny built-in model with the kernel and threads of `options`, and compares their
+    /// digest with the specification's (`vectors/logits.json`). A program should call it before it relies on exactness.
+    ///
+    /// # Errors
+    /// [`Error::SelfCheck`] if this machine computes something else.
+    pub fn self_check(options: &Options) -> Result<(), Error> {
+        digest::self_check(options)
+    }
+
+    /// Content hash of weights and architecture: SPEC 2.9. Independent of container, kernel and threads.
     pub fn hash(&self) -> [u8; 32] {
-        self.hash
+        self.weights.hash
     }
 
     /// What this model is.
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    fn new(weights: Arc<Weights>, threads: ThreadPool, options: &Options) -> Result<Self, Error> {
+        let network = &weights.network;
+        let config = &network.config;
+        let kernel = Kernel::choose(options.kernel)?;
+        let max_context = options.max_context.min(config.context);
+        let factors = network.rope_factors.as_deref();
+        let rope = Rope::new(
+            config.pairs,
+            config.rope_dim / 2,
+            config.rope_base,
+            factors,
+            max_context,
+        );
+        let shape = kv::Shape {
+            layers: config.layers,
+            heads: config.kv_heads,
+            width: config.head_dim,
+        };
+        let (mut parameters, mut bytes) = (0, 0);
+        for (_, part) in network.parts() {
+            let (_, rows, cols) = part.shape();
+            parameters += rows * cols;
+            bytes += match part {
+                Part::Matrix(m) => m.data.len() as u64,
+                Part::Vector(v) => 4 * v.len() as u64,
+            };
+        }
+        let info = Info {
+            architecture: weights.architecture.clone(),
+            parameters,
+            vocab: network.vocab,
+            context: config.context,
+            layers: config.layers,
+            bytes,
+            kernel,
+        };
+        let means = Means {
+            kernel,
+            threads: threads.current_num_threads(),
+        };
+        let pool = Pool::new(shape, options.kv_tokens, max_context);
+        Ok(Self {
+            info,
+            means,
+            threads,
+            rope: Arc::new(rope),
+            pool,
+            scratch: Scratch::default(),
+            weights,
+        })
+    }
+
+    /// Checks everything that can be checked before `rows` are fed.
+    fn check(&self, rows: impl Iterator<Item = (Slot, Token)> + Clone) -> Result<(), Error> {
+        let vocab = self.info.vocab;
+        if let Some((_, token)) = rows.clone().find(|&(_, token)| token as usize >= vocab) {
+            return Err(Error::NoToken { token, vocab });
+        }
+        self.pool.check(rows.map(|(slot, _)| slot))
+    }
+
+    /// Runs one chunk through the layers.
+    fn feed(&mut self, rows: impl Iterator<Item = (Slot, Token)>, keep: bool) -> Result<(), Error> {
+        let Self {
+            weights,
+            means,
+            threads,
+            rope,
+            pool,
+            scratch,
+            ..
+        } = self;
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for (slot, token) in rows {
+            chunk.push(Row {
+                slot,
+                token,
+                position: pool.push(slot)?,
+            });
+        }
+        threads.install(|| {
+            float_env::check()?;
+            forward::layers(&weights.network, rope, pool, *means, &chunk, keep, scratch)
+        })
     }
 }
 
@@ -66,30 +205,94 @@ impl Predict for Model {
     }
 
     fn max_context(&self) -> usize {
-        self.info.context
+        self.pool.max_context()
     }
 
     fn open(&mut self) -> Result<Slot, Error> {
-        Err(Error::PoolFull { needed: 1, free: 0 })
+        self.pool.open()
     }
 
-    fn close(&mut self, _slot: Slot) {}
-
-    fn len(&self, _slot: Slot) -> usize {
-        0
+    fn close(&mut self, slot: Slot) {
+        self.pool.close(slot);
     }
 
-    fn truncate(&mut self, _slot: Slot, _len: usize) {}
-
-    fn prefill(&mut self, slot: Slot, _tokens: &[Token]) -> Result<(), Error> {
-        Err(Error::NoSlot(slot))
+    fn len(&self, slot: Slot) -> usize {
+        self.pool.len(slot)
     }
 
-    fn step(
-        &mut self,
-        rows: &[(Slot, Token)],
-        _sink: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), Error> {
-        rows.first().map_or(Ok(()), |&(slot, _)| Err(Error::NoSlot(slot)))
+    fn truncate(&mut self, slot: Slot, len: usize) {
+        self.pool.truncate(slot, len);
     }
+
+    fn prefill(&mut self, slot: Slot, tokens: &[Token]) -> Result<(), Error> {
+        let row = |&token: &Token| (slot, token);
+        self.check(tokens.iter().map(row))?;
+        tokens
+            .chunks(CHUNK)
+            .try_for_each(|chunk| self.feed(chunk.iter().map(row), false))
+    }
+
+    fn step(&mut self, rows: &[(Slot, Token)], sink: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+        self.check(rows.iter().copied())?;
+        let vocab = self.info.vocab;
+        for (c, chunk) in rows.chunks(CHUNK).enumerate() {
+            self.feed(chunk.iter().copied(), true)?;
+            for from in (0..chunk.len()).step_by(HEAD_CHUNK) {
+                let count = HEAD_CHUNK.min(chunk.len() - from);
+                let Self {
+                    weights,
+                    means,
+                    threads,
+                    scratch,
+                    ..
+                } = self;
+                threads.install(|| forward::logits(&weights.network, *means, from, count, scratch))?;
+                for (i, logits) in self.scratch.logits.chunks(vocab).enumerate() {
+                    sink(c * CHUNK + from + i, logits);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Weights {
+    /// Repacks a GGUF file.
+    pub(crate) fn from_gguf(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let mut gguf = Gguf::parse(name, bytes)?;
+        let config = Config::read(&gguf.metadata)?;
+        let architecture = gguf
+            .metadata
+            .str("general.architecture")?
+            .unwrap_or_default()
+            .to_owned();
+        let network = Network::read(config, &mut gguf)?;
+        let hash = digest::model_hash(&network, &digest::part_hashes(&network));
+        Ok(Self {
+            network,
+            hash,
+            architecture,
+        })
+    }
+
+    pub(crate) fn new(network: Network, hash: [u8; 32], architecture: String) -> Self {
+        Self {
+            network,
+            hash,
+            architecture,
+        }
+    }
+}
+
+/// Threads that compute, with their float control words put right.
+fn start(options: &Options) -> Result<ThreadPool, Error> {
+    ThreadPoolBuilder::new()
+        .num_threads(options.threads.clamp(1, 256))
+        .thread_name(|i| format!("weir-model-{i}"))
+        .start_handler(|_| float_env::set())
+        .build()
+        .map_err(|e| Error::Io {
+            file: "threads".into(),
+            source: std::io::Error::other(e),
+        })
 }

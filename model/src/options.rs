@@ -55,14 +55,20 @@ impl Kernel {
         let named = || match std::env::var("WEIR_KERNEL") {
             Ok(name) if !name.is_empty() => {
                 let found = Self::ALL.into_iter().find(|k| k.name() == name);
-                found.map(Some).ok_or(Error::Kernel { name, reason: "no such kernel" })
+                found.map(Some).ok_or(Error::Kernel {
+                    name,
+                    reason: "no such kernel",
+                })
             }
             _ => Ok(None),
         };
         let forced = asked.map_or_else(named, |k| Ok(Some(k)))?;
         match forced {
             Some(k) if k.supported() => Ok(k),
-            Some(k) => Err(Error::Kernel { name: k.name().into(), reason: "this CPU lacks it" }),
+            Some(k) => Err(Error::Kernel {
+                name: k.name().into(),
+                reason: "this CPU lacks it",
+            }),
             None if Self::Avx512.supported() => Ok(Self::Avx512),
             None if Self::Avx2.supported() => Ok(Self::Avx2),
             None => Ok(Self::Portable),
@@ -86,6 +92,11 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { kernel: None, threads, kv_tokens: 8192, max_context: 4096 }
+        Self {
+            kernel: None,
+            threads,
+            kv_tokens: 8192,
+            max_context: 4096,
+        }
     }
 }

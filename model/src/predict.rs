@@ -52,9 +52,5 @@ pub trait Predict: Send {
     /// # Errors
     /// An unknown slot or token, a full pool or context (checked before anything is fed), or a non-finite value.
     /// After a non-finite value the lengths of the slots are unspecified: close them.
-    fn step(
-        &mut self,
-        rows: &[(Slot, Token)],
-        sink: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), Error>;
+    fn step(&mut self, rows: &[(Slot, Token)], sink: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error>;
 }

@@ -1,0 +1,244 @@
+//! One pass of some rows through the network.
+
+use crate::attention::Attend;
+use crate::kernel::{self, Activations};
+use crate::kv::Pool;
+use crate::math::lanes;
+use crate::network::{Layer, Network};
+use crate::ops::{self, RmsNorm, SwiGlu};
+use crate::rope::Rope;
+use crate::weights::Matrix;
+use crate::{Error, Kernel, Slot, Token};
+use rayon::prelude::*;
+
+/// Most rows that go through the layers together.
+pub(crate) const CHUNK: usize = 64;
+/// Most rows whose logits exist at once.
+pub(crate) const HEAD_CHUNK: usize = 8;
+
+/// One token on its way, with its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) slot: Slot,
+    pub(crate) token: Token,
+    pub(crate) position: usize,
+}
+
+/// How to compute: none of it changes a bit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Means {
+    pub(crate) kernel: Kernel,
+    pub(crate) threads: usize,
+}
+
+/// Buffers that are used again for every chunk, `[row][..]` each.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    mixed: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    quantized: Quantized,
+    /// `[row][vocab]` of the last [`logits`].
+    pub(crate) logits: Vec<f32>,
+}
+
+/// One input of matrices, quantized by blocks of 32 and of 256 as they ask for it.
+#[derive(Default)]
+struct Quantized {
+    by_32: Activations,
+    by_256: Activations,
+    scratch: Vec<f32>,
+}
+
+impl Quantized {
+    /// Multiplies `x` with each matrix.
+    fn multiply<const N: usize>(
+        &mut self,
+        means: Means,
+        x: &[f32],
+        work: [(&Matrix, &mut Vec<f32>); N],
+    ) -> Result<(), Error> {
+        let (mut have_32, mut have_256) = (false, false);
+        for (matrix, out) in work {
+            let block = matrix.kind.shape().block;
+            let (have, quantized) = match block {
+                32 => (&mut have_32, &mut self.by_32),
+                _ => (&mut have_256, &mut self.by_256),
+            };
+            if !std::mem::replace(have, true) {
+                quantized.quantize(means.kernel, x, matrix.cols, block)?;
+            }
+            out.resize(x.len() / matrix.cols * matrix.rows, 0.0);
+            kernel::multiply(
+                means.kernel,
+                means.threads,
+                matrix,
+                quantized,
+                &mut self.scratch,
+                out,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Feeds `rows`, whose positions are in the pool already, through all layers. With `keep`, the hidden states are left for
+/// [`logits`]; without, the last layer stops once keys and values are stored.
+pub(crate) fn layers(
+    network: &Network,
+    rope: &Rope,
+    pool: &mut Pool,
+    means: Means,
+    rows: &[Row],
+    keep: bool,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let config = &network.config;
+    let Scratch {
+        x,
+        normed,
+        q,
+        k,
+        v,
+        mixed,
+        gate,
+        up,
+        quantized,
+        ..
+    } = scratch;
+    x.resize(rows.len() * config.dim, 0.0);
+    for (row, x) in rows.iter().zip(x.chunks_mut(config.dim)) {
+        network.embedding.row(row.token as usize, x);
+    }
+    for (index, layer) in network.layers.iter().enumerate() {
+        normalize(means, x, &layer.attn_norm, config.epsilon, normed);
+        quantized.multiply(means, normed, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
+        add_biases(layer, q, k, v);
+        let (width, kv_len) = (config.head_dim, config.kv_heads * config.head_dim);
+        for (i, row) in rows.iter().enumerate() {
+            let (q_len, k) = (config.heads * width, &mut k[i * kv_len..][..kv_len]);
+            let heads = q[i * q_len..][..q_len]
+                .chunks_mut(width)
+                .chain(k.chunks_mut(width));
+            heads.for_each(|head| rope.rotate(head, row.position));
+            pool.write(row.slot, row.position, index, k, &v[i * kv_len..][..kv_len]);
+        }
+        if !keep && index + 1 == network.layers.len() {
+            return Ok(());
+        }
+        attend(network, pool, means, index, rows, q, mixed)?;
+        quantized.multiply(means, mixed, [(&layer.o, &mut *normed)])?;
+        ops::add(x, normed);
+        normalize(means, x, &layer.ffn_norm, config.epsilon, normed);
+        quantized.multiply(means, normed, [(&layer.gate, gate), (&layer.up, up)])?;
+        lanes::run(means.kernel, SwiGlu { gate, up });
+        quantized.multiply(means, gate, [(&layer.down, &mut *normed)])?;
+        ops::add(x, normed);
+    }
+    Ok(())
+}
+
+/// The logits of rows `from .. from + count` of the last [`layers`], into `scratch.logits`.
+pub(crate) fn logits(
+    network: &Network,
+    means: Means,
+    from: usize,
+    count: usize,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let Scratch {
+        x,
+        normed,
+        quantized,
+        logits,
+        ..
+    } = scratch;
+    let dim = network.config.dim;
+    normalize(
+        means,
+        &x[from * dim..][..count * dim],
+        &network.norm,
+        network.config.epsilon,
+        normed,
+    );
+    quantized.multiply(means, normed, [(network.head(), &mut *logits)])?;
+    // The largest magnitude as bits: infinity and NaN come last.
+    let worst = logits
+        .iter()
+        .fold(0, |worst, x| (x.to_bits() & 0x7fff_ffff).max(worst));
+    if worst < f32::INFINITY.to_bits() {
+        Ok(())
+    } else {
+        Err(Error::NotFinite)
+    }
+}
+
+fn normalize(means: Means, x: &[f32], weight: &[f32], epsilon: f32, out: &mut Vec<f32>) {
+    out.resize(x.len(), 0.0);
+    lanes::run(
+        means.kernel,
+        RmsNorm {
+            x,
+            weight,
+            epsilon,
+            out,
+        },
+    );
+}
+
+fn add_biases(layer: &Layer, q: &mut [f32], k: &mut [f32], v: &mut [f32]) {
+    for (x, bias) in [(q, &layer.q_bias), (k, &layer.k_bias), (v, &layer.v_bias)] {
+        if let Some(bias) = bias {
+            x.chunks_mut(bias.len()).for_each(|x| ops::add(x, bias));
+        }
+    }
+}
+
+/// Every head of every row; a row sees what the slot holds up to its own position.
+fn attend(
+    network: &Network,
+    pool: &Pool,
+    means: Means,
+    layer: usize,
+    rows: &[Row],
+    q: &[f32],
+    out: &mut Vec<f32>,
+) -> Result<(), Error> {
+    let config = &network.config;
+    let (width, heads) = (config.head_dim, config.heads);
+    out.resize(q.len(), 0.0);
+    let scale = 1.0 / (width as f32).sqrt();
+    let one = |scores: &mut Vec<f32>, (i, (query, out)): (usize, (&[f32], &mut [f32]))| {
+        kernel::float_env::check()?;
+        let Row { slot, position, .. } = rows[i / heads];
+        let head = i % heads / (heads / config.kv_heads);
+        let pages = pool.head(slot, layer, head);
+        lanes::run(
+            means.kernel,
+            Attend {
+                query,
+                len: position + 1,
+                scale,
+                pages,
+                scores,
+                out,
+            },
+        );
+        Ok(())
+    };
+    if means.threads == 1 {
+        let mut scores = Vec::new();
+        return q
+            .chunks(width)
+            .zip(out.chunks_mut(width))
+            .enumerate()
+            .try_for_each(|work| one(&mut scores, work));
+    }
+    let work = q.par_chunks(width).zip(out.par_chunks_mut(width)).enumerate();
+    work.with_min_len(4).try_for_each_init(Vec::new, one)
+}

@@ -1,0 +1,60 @@
+//! Bodies of the fuzz targets: any bytes give a value or an error, never a panic or a great allocation.
+
+use crate::model::Weights;
+use crate::weirfile;
+use std::sync::Arc;
+
+/// Reads `data` as a GGUF file and repacks it.
+pub fn gguf(data: &[u8]) {
+    if let Ok(weights) = Weights::from_gguf("fuzz", data) {
+        let again = Weights::from_gguf("fuzz", data).map(|weights| weights.hash);
+        assert_eq!(again.ok(), Some(weights.hash));
+    }
+}
+
+/// Reads `data` as a `.weir` file.
+pub fn weir_file(data: &[u8]) {
+    _ = weirfile::metadata("fuzz", data);
+    _ = weirfile::read("fuzz", Arc::new(data.to_vec()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tiny, tiny_gguf};
+
+    #[test]
+    fn cut_and_changed_ggufs_are_refused_or_read() {
+        let good = tiny_gguf(&Tiny {
+            layers: 1,
+            ..Tiny::default()
+        });
+        gguf(&good);
+        let mut step = 1;
+        let mut at = 0;
+        while at < good.len() {
+            gguf(&good[..at]);
+            for flip in [1, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[at] ^= flip;
+                gguf(&bad);
+            }
+            step = if at < 200 { 1 } else { step + 331 };
+            at += step;
+        }
+        weir_file(&good);
+        gguf(b"GGUF");
+    }
+
+    #[test]
+    fn counts_beyond_the_file_allocate_nothing() {
+        for (at, len) in [(8, 8), (16, 8), (24, 8)] {
+            let mut bad = tiny_gguf(&Tiny {
+                layers: 1,
+                ..Tiny::default()
+            });
+            bad[at..at + len].fill(0xff);
+            assert!(Weights::from_gguf("x", &bad).is_err());
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Matrix products of integer codes, and the thread state they rely on.
+//!
+//! `reference` is what SPEC 2.4 says, block by block. `portable` is the same arithmetic with sixteen rows in sixteen
+//! lanes and several activations per pass over the weights, compiled for each vector width. They are equal bit for bit:
+//! integer sums are exact in any order, and each output has one float accumulator that takes its blocks in ascending order.
+
+mod activation;
+pub(crate) mod float_env;
+mod portable;
+mod reference;
+
+pub(crate) use activation::Activations;
+
+use crate::math::lanes;
+use crate::weights::{LANES, Matrix};
+use crate::{Error, Kernel};
+use rayon::prelude::*;
+
+/// Multiplies every row of `x` with `matrix`. `out` is `[row of x][matrix.rows]`.
+///
+/// Groups of outputs are divided among the threads of the current pool; a sum never is.
+pub(crate) fn multiply(
+    kernel: Kernel,
+    threads: usize,
+    matrix: &Matrix,
+    x: &Activations,
+    scratch: &mut Vec<f32>,
+    out: &mut [f32],
+) -> Result<(), Error> {
+    let (rows, outputs) = (x.rows(), matrix.rows);
+    let groups = outputs.div_ceil(LANES);
+    if rows == 1 && outputs == groups * LANES {
+        return run(kernel, threads, matrix, x, out);
+    }
+    scratch.resize(groups * LANES * rows, 0.0);
+    run(kernel, threads, matrix, x, scratch)?;
+    // [group][row][lane] to [row][output]
+    for (row, out) in out.chunks_mut(outputs).enumerate() {
+        for (g, out) in out.chunks_mut(LANES).enumerate() {
+            out.copy_from_slice(&scratch[(g * rows + row) * LANES..][..out.len()]);
+        }
+    }
+    Ok(())
+}
+
+/// The same into `[group][row of x][lane]`.
+fn run(
+    kernel: Kernel,
+    threads: usize,
+    matrix: &Matrix,
+    x: &Activations,
+    out: &mut [f32],
+) -> Result<(), Error> {
+    let group_len = matrix.group_len();
+    let groups = matrix.data.len() / group_len;
+    let share = groups.div_ceil(threads).max(1);
+    let work = |(data, out): (&[u8], &mut [f32])| {
+        float_env::check()?;
+        if kernel == Kernel::Reference {
+            reference::multiply(matrix, data, x, out);
+        } else {
+            lanes::run(kernel, portable::Multiply { matrix, data, x, out });
+        }
+        Ok(())
+    };
+    if threads == 1 {
+        return work((&matrix.data, out));
+    }
+    let parts = matrix
+        .data
+        .par_chunks(share * group_len)
+        .zip(out.par_chunks_mut(share * LANES * x.rows()));
+    parts.with_max_len(1).try_for_each(work)
+}
+
+#[cfg(test)]
+mod tests;

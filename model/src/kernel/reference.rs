@@ -1,0 +1,51 @@
+//! SPEC 2.4, word by word: one output at a time on unpacked blocks.
+
+use super::Activations;
+use crate::quant::Shape;
+use crate::weights::{LANES, Matrix, Record};
+
+/// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+    let record = Record::of(matrix.kind);
+    let Shape {
+        block: len,
+        sub,
+        zero,
+        mins,
+        signed,
+        ..
+    } = record.shape;
+    for (group, out) in data
+        .chunks(matrix.group_len())
+        .zip(out.chunks_mut(x.rows() * LANES))
+    {
+        for (row, out) in out.chunks_mut(LANES).enumerate() {
+            let x = x.row(row);
+            for (lane, out) in out.iter_mut().enumerate() {
+                let mut sum = 0.0f32;
+                for (b, bytes) in group.chunks(record.len).enumerate() {
+                    let w = record.get(bytes, lane);
+                    let mut dot = 0i32;
+                    let mut min = 0i32;
+                    for k in 0..len {
+                        let code = i32::from(x.codes[b * len + k]);
+                        let (scale, submin) = match (len, signed) {
+                            (32, _) => (1, 1),
+                            (_, true) => (i32::from(w.subs[k / sub] as i8), 0),
+                            (_, false) => (i32::from(w.subs[k / sub]), i32::from(w.submins[k / sub])),
+                        };
+                        dot += scale * (i32::from(w.codes[k]) - zero) * code;
+                        min += submin * code;
+                    }
+                    sum += w.d * x.scales[b] * dot as f32;
+                    if mins && len == 32 {
+                        sum += w.m * x.scales[b] * min as f32;
+                    } else if mins {
+                        sum -= w.m * x.scales[b] * min as f32;
+                    }
+                }
+                *out = sum;
+            }
+        }
+    }
+}

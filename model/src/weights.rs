@@ -1,0 +1,305 @@
+//! Matrices, repacked so that sixteen rows lie in sixteen lanes.
+//!
+//! Rows come in groups of [`LANES`], the last one padded with zeros. A group is one record per block of columns; a
+//! record holds, each for all sixteen rows: `d`, then `m` if the format has it, sub-scales and sub-minimums by
+//! sub-block, and the codes by column: less their zero, as signed bytes, or in nibbles as they are. SPEC 8.1 draws it.
+
+use crate::quant::{Block, Kind, Shape, f16};
+use crate::{Error, gguf};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{Device, Shape as CandleShape};
+use rayon::prelude::*;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Rows per group.
+pub(crate) const LANES: usize = 16;
+
+/// Bytes with a shared owner: memory of our own, or a mapped file.
+#[derive(Clone)]
+pub(crate) struct Bytes {
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// The part `range` of `owner`.
+    pub(crate) fn new(owner: Arc<dyn AsRef<[u8]> + Send + Sync>, range: Range<usize>) -> Option<Self> {
+        (*owner).as_ref().get(range.clone())?;
+        Some(Self { owner, range })
+    }
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+/// A matrix of codes: `rows` outputs by `cols` inputs.
+#[derive(Clone)]
+pub(crate) struct Matrix {
+    pub(crate) kind: Kind,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+    pub(crate) data: Bytes,
+}
+
+/// Where the parts of a record begin, and its length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) shape: Shape,
+    mins: usize,
+    subs: usize,
+    submins: usize,
+    codes: usize,
+    pub(crate) len: usize,
+}
+
+impl Record {
+    pub(crate) fn of(kind: Kind) -> Self {
+        let shape = kind.shape();
+        let mins = 4 * LANES;
+        let subs = mins + if shape.mins { 4 * LANES } else { 0 };
+        let small = if shape.block == 256 {
+            256 / shape.sub * LANES
+        } else {
+            0
+        };
+        let submins = subs + small;
+        let codes = submins + if shape.mins { small } else { 0 };
+        let len = codes + shape.block * LANES / if shape.packed() { 2 } else { 1 };
+        Self {
+            shape,
+            mins,
+            subs,
+            submins,
+            codes,
+            len,
+        }
+    }
+
+    /// Writes the block of row `lane`.
+    fn put(&self, record: &mut [u8], lane: usize, block: &Block) {
+        record[4 * lane..][..4].copy_from_slice(&block.d.to_le_bytes());
+        if self.shape.mins {
+            record[self.mins + 4 * lane..][..4].copy_from_slice(&block.m.to_le_bytes());
+        }
+        if self.shape.block == 256 {
+            for s in 0..256 / self.shape.sub {
+                record[self.subs + s * LANES + lane] = block.subs[s];
+                if self.shape.mins {
+                    record[self.submins + s * LANES + lane] = block.submins[s];
+                }
+            }
+        }
+        let codes = &mut record[self.codes..];
+        let (blocks, _) = block.codes[..self.shape.block].as_chunks::<32>();
+        if self.shape.packed() {
+            for (c, block) in blocks.iter().enumerate() {
+                for k in 0..16 {
+                    codes[(c * 16 + k) * LANES + lane] = block[k] | block[k + 16] << 4;
+                }
+            }
+        } else {
+            for (k, code) in blocks.as_flattened().iter().enumerate() {
+                codes[k * LANES + lane] = code.wrapping_sub(self.shape.zero as u8);
+            }
+        }
+    }
+
+    /// Reads the block of row `lane` back.
+    pub(crate) fn get(&self, record: &[u8], lane: usize) -> Block {
+        let float =
+            |at: usize| f32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
+        let mut block = Block {
+            d: float(4 * lane),
+            ..Block::ZERO
+        };
+        if self.shape.mins {
+            block.m = float(self.mins + 4 * lane);
+        }
+        if self.shape.block == 256 {
+            for s in 0..256 / self.shape.sub {
+                block.subs[s] = record[self.subs + s * LANES + lane];
+                if self.shape.mins {
+                    block.submins[s] = record[self.submins + s * LANES + lane];
+                }
+            }
+        }
+        let codes = &record[self.codes..];
+        for (k, code) in block.codes[..self.shape.block].iter_mut().enumerate() {
+            *code = if self.shape.packed() {
+                codes[(k / 32 * 16 + k % 16) * LANES + lane] >> (k / 16 % 2 * 4) & 15
+            } else {
+                codes[k * LANES + lane].wrapping_add(self.shape.zero as u8)
+            };
+        }
+        block
+    }
+}
+
+impl Matrix {
+    /// Repacks a tensor: losslessly where its type has a [`Kind`], else requantized to `Q8_0`.
+    pub(crate) fn from_gguf(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Result<Self, Error> {
+        let &[rows, cols] = tensor.dims.as_slice() else {
+            return Err(Error::format(
+                file,
+                name,
+                "a matrix",
+                format!("shape {:?}", tensor.dims),
+            ));
+        };
+        let kind = Kind::of(tensor.dtype);
+        let floats = if kind.is_some() {
+            Vec::new()
+        } else {
+            floats(file, name, tensor)?
+        };
+        if Self::bytes(kind.unwrap_or(Kind::Q8_0), rows, cols).is_none() {
+            return Err(Error::format(
+                file,
+                name,
+                "columns in whole blocks",
+                cols.to_string(),
+            ));
+        }
+        let packed = Self::pack(kind.unwrap_or(Kind::Q8_0), rows, cols, |row, b| match kind {
+            Some(kind) => {
+                let len = kind.gguf_bytes();
+                let at = (row * (cols / kind.shape().block) + b) * len;
+                let block = Block::read(kind, &tensor.bytes[at..at + len]);
+                (block.d.is_finite() && block.m.is_finite()).then_some(block)
+            }
+            None => Block::requantize(&floats[row * cols + b * 32..][..32]),
+        });
+        packed.ok_or_else(|| Error::format(file, name, "finite scales and weights", "infinite or NaN"))
+    }
+
+    /// Packs the blocks that `block(row, number in row)` gives.
+    pub(crate) fn pack(
+        kind: Kind,
+        rows: usize,
+        cols: usize,
+        block: impl Fn(usize, usize) -> Option<Block> + Sync,
+    ) -> Option<Self> {
+        let record = Record::of(kind);
+        let blocks = cols / record.shape.block;
+        let mut data = vec![0; Self::bytes(kind, rows, cols)?];
+        let group_len = (blocks * record.len).max(1);
+        data.par_chunks_mut(group_len)
+            .enumerate()
+            .try_for_each(|(g, group)| {
+                for lane in 0..LANES.min(rows - g * LANES) {
+                    for (b, bytes) in group.chunks_mut(record.len).enumerate() {
+                        record.put(bytes, lane, &block(g * LANES + lane, b)?);
+                    }
+                }
+                Some(())
+            })?;
+        let range = 0..data.len();
+        Some(Self {
+            kind,
+            rows,
+            cols,
+            data: Bytes::new(Arc::new(data), range)?,
+        })
+    }
+
+    /// Bytes of a packed matrix; `None` if that overflows or the shape does not fit the format.
+    pub(crate) fn bytes(kind: Kind, rows: usize, cols: usize) -> Option<usize> {
+        let record = Record::of(kind);
+        let whole = rows > 0 && cols > 0 && cols.is_multiple_of(record.shape.block);
+        let groups = rows.div_ceil(LANES);
+        whole
+            .then(|| {
+                (cols / record.shape.block)
+                    .checked_mul(record.len)?
+                    .checked_mul(groups)
+            })
+            .flatten()
+    }
+
+    /// Whether every scale and minimum is a finite number.
+    pub(crate) fn is_finite(&self) -> bool {
+        let record = Record::of(self.kind);
+        self.data.par_chunks(record.len).all(|bytes| {
+            let (floats, _) = bytes[..record.subs].as_chunks::<4>();
+            floats.iter().all(|&b| f32::from_le_bytes(b).is_finite())
+        })
+    }
+
+    /// Bytes of a group of rows.
+    pub(crate) fn group_len(&self) -> usize {
+        let record = Record::of(self.kind);
+        self.cols / record.shape.block * record.len
+    }
+
+    /// The weights of one row as numbers: SPEC 2.2.
+    pub(crate) fn row(&self, row: usize, out: &mut [f32]) {
+        let record = Record::of(self.kind);
+        let group = &self.data[row / LANES * self.group_len()..][..self.group_len()];
+        let Shape {
+            block: len,
+            sub,
+            zero,
+            ..
+        } = record.shape;
+        for (bytes, out) in group.chunks(record.len).zip(out.chunks_mut(len)) {
+            let block = record.get(bytes, row % LANES);
+            for (k, out) in out.iter_mut().enumerate() {
+                let q = (i32::from(block.codes[k]) - zero) as f32;
+                *out = match record.shape {
+                    Shape {
+                        block: 32,
+                        mins: true,
+                        ..
+                    } => block.d * q + block.m,
+                    Shape { block: 32, .. } => block.d * q,
+                    Shape { mins: true, .. } => {
+                        let (s, m) = (f32::from(block.subs[k / sub]), f32::from(block.submins[k / sub]));
+                        block.d * s * q - block.m * m
+                    }
+                    _ => block.d * f32::from(block.subs[k / sub] as i8) * q,
+                };
+            }
+        }
+    }
+}
+
+/// The values of a tensor of any type.
+pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Result<Vec<f32>, Error> {
+    let halves = || {
+        tensor
+            .bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|&b| u16::from_le_bytes(b))
+    };
+    let values: Vec<f32> = match tensor.dtype {
+        GgmlDType::F32 => tensor
+            .bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&b| f32::from_le_bytes(b))
+            .collect(),
+        GgmlDType::F16 => halves().map(f16).collect(),
+        GgmlDType::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
+        dtype => {
+            let dequantize = || {
+                let storage = QStorage::from_data(Cow::Owned(tensor.bytes.to_vec()), &Device::Cpu, dtype)?;
+                let dense = QTensor::new(storage, CandleShape::from(tensor.dims.clone()))?;
+                dense.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
+            };
+            dequantize().map_err(|e: candle_core::Error| {
+                Error::format(file, name, "a type that can be read", format!("{dtype:?}: {e}"))
+            })?
+        }
+    };
+    Ok(values)
+}

@@ -1,0 +1,345 @@
+//! `.weir` files: repacked weights that can be mapped and used as they lie, each part under its hash. SPEC 8.1.
+
+use crate::config::Config;
+use crate::gguf::{Gguf, Metadata};
+use crate::model::Weights;
+use crate::network::{Network, Source, VECTOR};
+use crate::quant::Kind;
+use crate::weights::{Bytes, Matrix};
+use crate::{Error, digest, mapped};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"WEIR\x01\r\n\x1a";
+/// Magic, length of the metadata, length of the table, hash of all before the tensors.
+const HEADER: usize = 8 + 8 + 8 + 32;
+const ALIGN: usize = 64;
+/// Most tensors in a table.
+const MAX_TENSORS: usize = 1 << 16;
+
+mod field {
+    use std::ops::Range;
+    pub(super) const METADATA_LEN: Range<usize> = 8..16;
+    pub(super) const TABLE_LEN: Range<usize> = 16..24;
+    pub(super) const HASH: Range<usize> = 24..56;
+}
+
+/// Whether `bytes` begin like a `.weir` file.
+pub(crate) fn is_weir(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// The metadata of a GGUF or `.weir` file.
+pub(crate) fn metadata(name: &str, bytes: &[u8]) -> Result<Metadata, Error> {
+    let gguf = if is_weir(bytes) {
+        &bytes[Front::read(name, bytes)?.metadata]
+    } else {
+        bytes
+    };
+    Ok(Gguf::parse(name, gguf)?.metadata)
+}
+
+/// Repacks the GGUF file `from` into the `.weir` file `to`, which appears only when it is whole.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Format`].
+pub fn convert(from: &Path, to: &Path) -> Result<(), Error> {
+    let map = mapped::map(from)?;
+    let partial = to.with_extension("weir-partial");
+    let io = |source| Error::Io {
+        file: partial.display().to_string(),
+        source,
+    };
+    let mut file = BufWriter::new(File::create(&partial).map_err(io)?);
+    write(&from.display().to_string(), &map, &mut file)?.map_err(io)?;
+    file.into_inner()
+        .map_err(|e| io(e.into_error()))?
+        .sync_all()
+        .map_err(io)?;
+    std::fs::rename(&partial, to).map_err(io)
+}
+
+/// Writes the GGUF file `gguf` as a `.weir` file.
+pub(crate) fn write(
+    name: &str,
+    gguf: &[u8],
+    to: &mut impl Write,
+) -> Result<Result<(), std::io::Error>, Error> {
+    let network = Weights::from_gguf(name, gguf)?.network;
+    let mut metadata = Gguf::parse(name, gguf)?.head.to_vec();
+    // The copy has no tensors.
+    metadata[8..16].fill(0);
+    let hashes = digest::part_hashes(&network);
+    let parts = network.parts();
+    let mut table = Vec::new();
+    for ((name, part), hash) in parts.iter().zip(&hashes) {
+        table.extend(digest::entry(name, part));
+        table.extend(hash);
+    }
+    let mut front = MAGIC.to_vec();
+    front.extend((metadata.len() as u64).to_le_bytes());
+    front.extend((table.len() as u64).to_le_bytes());
+    let mut hasher = blake3::Hasher::new();
+    let hash = hasher.update(&front).update(&metadata).update(&table).finalize();
+    front.extend(hash.as_bytes());
+    front.extend(metadata);
+    front.extend(table);
+    let mut all = || {
+        let mut at = front.len();
+        to.write_all(&front)?;
+        for (_, part) in &parts {
+            to.write_all(&[0; ALIGN][..at.next_multiple_of(ALIGN) - at])?;
+            let bytes = part.bytes();
+            to.write_all(&bytes)?;
+            at = at.next_multiple_of(ALIGN) + bytes.len();
+        }
+        to.flush()
+    };
+    Ok(all())
+}
+
+/// Reads a whole `.weir` file and verifies every hash.
+pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<Weights, Error> {
+    let bytes = (*owner).as_ref();
+    let front = Front::read(name, bytes)?;
+    let metadata = Gguf::parse(name, &bytes[front.metadata.clone()])?.metadata;
+    let config = Config::read(&metadata)?;
+    let architecture = metadata
+        .str("general.architecture")?
+        .unwrap_or_default()
+        .to_owned();
+    let entries = front.entries(name, bytes)?;
+    entries.par_iter().try_for_each(|e| {
+        if blake3::hash(&bytes[e.range.clone()]).as_bytes() == &e.hash {
+            return Ok(());
+        }
+        Err(Error::format(
+            name,
+            &e.name,
+            "the bytes that its hash was made of",
+            "others",
+        ))
+    })?;
+    let mut tensors = Tensors {
+        file: name,
+        owner: &owner,
+        entries: entries.iter().map(|e| (e.name.as_str(), e)).collect(),
+    };
+    let network = Network::read(config, &mut tensors)?;
+    let same_order = network
+        .parts()
+        .iter()
+        .zip(&entries)
+        .all(|((name, _), e)| *name == e.name);
+    if !same_order {
+        return Err(Error::format(
+            name,
+            "table",
+            "tensors in the order of the format",
+            "another",
+        ));
+    }
+    let hashes: Vec<_> = entries.iter().map(|e| e.hash).collect();
+    let hash = digest::model_hash(&network, &hashes);
+    Ok(Weights::new(network, hash, architecture))
+}
+
+/// Where metadata and table lie; their hash is verified.
+struct Front {
+    metadata: Range<usize>,
+    table: Range<usize>,
+}
+
+/// A tensor's description.
+struct Entry {
+    name: String,
+    kind: u8,
+    rows: usize,
+    cols: usize,
+    hash: [u8; 32],
+    range: Range<usize>,
+}
+
+struct Tensors<'a> {
+    file: &'a str,
+    owner: &'a Arc<dyn AsRef<[u8]> + Send + Sync>,
+    entries: BTreeMap<&'a str, &'a Entry>,
+}
+
+impl Front {
+    fn read(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let short = || {
+            Error::format(
+                name,
+                "header",
+                "metadata and table inside the file",
+                format!("{} bytes", bytes.len()),
+            )
+        };
+        let len = |field: Range<usize>| {
+            let bytes = bytes.get(field).and_then(|b| b.try_into().ok())?;
+            usize::try_from(u64::from_le_bytes(bytes)).ok()
+        };
+        let range =
+            |from: usize, len: usize| Some(from..from.checked_add(len)?).filter(|r| r.end <= bytes.len());
+        let metadata = len(field::METADATA_LEN)
+            .and_then(|len| range(HEADER, len))
+            .ok_or_else(short)?;
+        let table = len(field::TABLE_LEN)
+            .and_then(|len| range(metadata.end, len))
+            .ok_or_else(short)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(&bytes[..field::HASH.start])
+            .update(&bytes[HEADER..table.end]);
+        if hasher.finalize().as_bytes() != &bytes[field::HASH] {
+            return Err(Error::format(
+                name,
+                "header",
+                "metadata and table as their hash says",
+                "others",
+            ));
+        }
+        Ok(Self { metadata, table })
+    }
+
+    fn entries(&self, file: &str, bytes: &[u8]) -> Result<Vec<Entry>, Error> {
+        let mut rest = &bytes[self.table.clone()];
+        let mut at = self.table.end;
+        let mut entries = Vec::new();
+        while !rest.is_empty() {
+            let wrong =
+                |what: &str| Error::format(file, format!("table entry {}", entries.len()), what, "not so");
+            if entries.len() == MAX_TENSORS {
+                return Err(wrong("the end"));
+            }
+            let entry = Entry::take(&mut rest, at).ok_or_else(|| wrong("name, kind, shape and hash"))?;
+            at = entry.range.end;
+            if at > bytes.len() {
+                return Err(Error::format(
+                    file,
+                    entry.name,
+                    "data inside the file",
+                    format!("an end at {at}"),
+                ));
+            }
+            entries.push(entry);
+        }
+        if at == bytes.len() {
+            return Ok(entries);
+        }
+        Err(Error::format(
+            file,
+            "end",
+            format!("{at} bytes"),
+            bytes.len().to_string(),
+        ))
+    }
+}
+
+impl Entry {
+    /// Reads an entry whose data follows position `at`.
+    fn take(rest: &mut &[u8], at: usize) -> Option<Self> {
+        let len = usize::from(*rest.split_off_first()?);
+        let name = std::str::from_utf8(rest.split_off(..len)?).ok()?.to_owned();
+        let kind = *rest.split_off_first()?;
+        let mut number = || usize::try_from(u64::from_le_bytes(rest.split_off(..8)?.try_into().ok()?)).ok();
+        let (rows, cols) = (number()?, number()?);
+        let hash = rest.split_off(..32)?.try_into().ok()?;
+        let bytes = match kind {
+            VECTOR if rows == 1 => cols.checked_mul(4)?,
+            kind => Matrix::bytes(*Kind::ALL.get(usize::from(kind))?, rows, cols)?,
+        };
+        let start = at.checked_next_multiple_of(ALIGN)?;
+        Some(Self {
+            name,
+            kind,
+            rows,
+            cols,
+            hash,
+            range: start..start.checked_add(bytes)?,
+        })
+    }
+}
+
+impl Source for Tensors<'_> {
+    fn matrix(&mut self, name: &str) -> Result<Option<Matrix>, Error> {
+        let Some(e) = self.entries.remove(name) else {
+            return Ok(None);
+        };
+        let kind = Kind::ALL.get(usize::from(e.kind)).copied();
+        let data = Bytes::new(Arc::clone(self.owner), e.range.clone());
+        let (Some(kind), Some(data)) = (kind, data) else {
+            return Err(Error::format(self.file, name, "a matrix", "a vector"));
+        };
+        let matrix = Matrix {
+            kind,
+            rows: e.rows,
+            cols: e.cols,
+            data,
+        };
+        if matrix.is_finite() {
+            return Ok(Some(matrix));
+        }
+        Err(Error::format(self.file, name, "finite scales", "infinite or NaN"))
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(e) = self.entries.remove(name) else {
+            return Ok(None);
+        };
+        if e.kind != VECTOR {
+            return Err(Error::format(self.file, name, "a vector", "a matrix"));
+        }
+        let bytes = &(**self.owner).as_ref()[e.range.clone()];
+        Ok(Some(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&b| f32::from_le_bytes(b))
+                .collect(),
+        ))
+    }
+
+    fn leftover(&self) -> Option<String> {
+        self.entries.keys().next().map(|&name| name.to_owned())
+    }
+
+    fn file(&self) -> &str {
+        self.file
+    }
+}
+
+/// The same for the tensors of a GGUF file, repacked on the way.
+impl Source for Gguf<'_> {
+    fn matrix(&mut self, name: &str) -> Result<Option<Matrix>, Error> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            return Ok(None);
+        };
+        Matrix::from_gguf(self.metadata.file(), name, &tensor).map(Some)
+    }
+
+    fn vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(tensor) = self.tensors.remove(name) else {
+            return Ok(None);
+        };
+        crate::weights::floats(self.metadata.file(), name, &tensor).map(Some)
+    }
+
+    fn leftover(&self) -> Option<String> {
+        self.tensors.keys().next().cloned()
+    }
+
+    fn file(&self) -> &str {
+        self.metadata.file()
+    }
+}
+
+#[cfg(test)]
+mod tests;
