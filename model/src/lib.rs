@@ -8,16 +8,41 @@
 //! the float steps, `kv` the paged cache, `forward` the network, and [`Model`] ties them to the [`Predict`] trait.
 #![deny(unsafe_code)]
 
+mod attention;
+mod chat;
+mod config;
+mod digest;
+pub mod embedded;
 mod error;
+mod forward;
 mod gguf;
+mod kernel;
+mod kv;
+mod mapped;
+pub mod math;
 mod model;
+mod network;
+mod ops;
 mod options;
 mod predict;
+mod quant;
+mod rope;
+mod tokenizer;
+mod weights;
+mod weirfile;
 
+#[doc(hidden)]
+pub mod fuzzing;
 #[doc(hidden)]
 pub mod testing;
 
+#[cfg(test)]
+mod exactness;
+
+pub use chat::{MAX_CHAT, MAX_MESSAGES, Message};
 pub use error::Error;
 pub use model::{Info, Model};
 pub use options::{Kernel, Options};
 pub use predict::{Predict, Slot, Token};
+pub use tokenizer::{TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};
+pub use weirfile::convert;
