@@ -1,0 +1,401 @@
+//! What the operator decides: a TOML file, then flags over it.
+
+use anyhow::{Context, ensure};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+use weir_meter::Limits;
+use weir_model::Kernel;
+
+/// Flags of `weir-inner`; each one given wins over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); docs/inner.toml shows every key and its default
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Our end of the link to outer (or the gate) [default: udp://127.0.0.1:7001]
+    #[arg(long, value_name = "URL")]
+    pub local: Option<String>,
+    /// The other end of the link [default: udp://127.0.0.1:7002]
+    #[arg(long, value_name = "URL")]
+    pub peer: Option<String>,
+    /// The strong model: a .gguf or .weir file, or "embedded" [default: embedded]
+    #[arg(long, value_name = "FILE")]
+    pub strong: Option<String>,
+    /// What runs the strong model [default: auto: exact where it knows the architecture, else candle]
+    #[arg(long, value_enum, value_name = "ENGINE")]
+    pub engine: Option<Engine>,
+    /// Positions of all live queries together in the strong model [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub strong_kv_tokens: Option<usize>,
+    /// The weak model: a .gguf or .weir file, or "embedded" [default: embedded]
+    #[arg(long, value_name = "FILE")]
+    pub weak: Option<String>,
+    /// Positions of all live queries of a batch together in the weak model; not below outer's [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub weak_kv_tokens: Option<usize>,
+    /// Kernel of both models: auto, reference, portable, avx2 or avx512 [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Threads of both models, which never run at once [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Batches; must agree with outer [default: 1]
+    #[arg(long, value_name = "N")]
+    pub batches: Option<u16>,
+    /// Queries that are live at once in a batch, at most 128; must agree with outer [default: 128]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u8>,
+    /// Frames a batch may send before one is acknowledged (W); must agree with outer [default: 8]
+    #[arg(long, value_name = "N")]
+    pub window: Option<u8>,
+    /// Tokens per query and frame, 1 to 64; must agree with outer [default: 10]
+    #[arg(long, value_name = "N")]
+    pub tokens_per_tick: Option<u32>,
+    /// Milliseconds between frames of a batch; must agree with outer [default: 100]
+    #[arg(long, value_name = "MS")]
+    pub tick_ms: Option<u32>,
+    /// Bits per second that may leave in the long run, headers and gaps of the link included
+    #[arg(long, value_name = "BITS")]
+    pub rate: Option<u64>,
+    /// Bits that may leave over the lifetime of this process
+    #[arg(long, value_name = "BITS")]
+    pub total: Option<u64>,
+    /// Appends every answer to this file as a line of JSON
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Seconds between status lines in the log; 0 for none but the last [default: 60]
+    #[arg(long, value_name = "S")]
+    pub status_s: Option<u64>,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Appends every answer to this file.
+    pub record: Option<PathBuf>,
+    /// Seconds between status lines; 0 for none but the last.
+    pub status_s: u64,
+    /// The way to outer.
+    pub link: LinkConfig,
+    /// The strong model.
+    pub strong: StrongConfig,
+    /// The weak model.
+    pub weak: WeakConfig,
+    /// What both ends must have alike.
+    pub session: SessionConfig,
+    /// What may leave.
+    pub meter: MeterConfig,
+}
+
+/// What runs the strong model.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// `exact` where it knows the architecture, else `candle`.
+    Auto,
+    /// Our own bit-exact crate: batched.
+    Exact,
+    /// Candle: one query after the other.
+    Candle,
+}
+
+/// Both ends of the link.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Ours.
+    pub local: String,
+    /// Outer's or the gate's.
+    pub peer: String,
+    /// Most bytes of a datagram.
+    pub mtu: usize,
+}
+
+/// The strong model and its resources.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StrongConfig {
+    /// A file, or `embedded`.
+    pub file: String,
+    /// What runs it.
+    pub engine: Engine,
+    /// A kernel's name, or `auto`; of the exact engine.
+    pub kernel: String,
+    /// 0: all cores; of the exact engine (candle follows `RAYON_NUM_THREADS`).
+    pub threads: usize,
+    /// Positions of all live queries together.
+    pub kv_tokens: usize,
+    /// Most positions of one query.
+    pub max_context: usize,
+}
+
+/// The weak model and its resources.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WeakConfig {
+    /// A file, or `embedded`.
+    pub file: String,
+    /// A kernel's name, or `auto`.
+    pub kernel: String,
+    /// 0: all cores.
+    pub threads: usize,
+    /// Positions of all live queries of a batch together; not below outer's.
+    pub kv_tokens: usize,
+    /// Most positions of one query; as outer has it.
+    pub max_context: usize,
+}
+
+/// Sizes that go into the hello: a difference with outer is an error at once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionConfig {
+    /// Number of batches.
+    pub batches: u16,
+    /// Queries live at once in a batch, 1..=128.
+    pub slots: u8,
+    /// Bits of a batch id: 8 or 16.
+    pub id_bits: u8,
+    /// Bytes of a frame's check: 0, 2 or 4.
+    pub check_bytes: u8,
+    /// Frames in flight per batch.
+    pub window: u8,
+    /// Tokens per query and frame.
+    pub tokens_per_tick: u32,
+    /// Milliseconds between frames of a batch.
+    pub tick_ms: u32,
+}
+
+/// What may leave; in bits as they stand on the physical link, all headers and gaps included.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeterConfig {
+    /// Bits per second in the long run.
+    pub rate: u64,
+    /// Bits that may leave at once after a pause.
+    pub burst: u64,
+    /// Bits that may leave over the lifetime of this process; what counts across restarts is the gate's ledger.
+    pub total: u64,
+    /// Percent of rate, burst and total for frames that outer asks for again.
+    pub repeat_percent: u8,
+    /// Percent of rate, burst and total for answers to openings and pings.
+    pub handshake_percent: u8,
+    /// Percent of the total from which on there is a warning.
+    pub soft_percent: u8,
+    /// Bits charged for each datagram for what its length and its moment can say.
+    pub side_bits: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            record: None,
+            status_s: 60,
+            link: LinkConfig::default(),
+            strong: StrongConfig::default(),
+            weak: WeakConfig::default(),
+            session: SessionConfig::default(),
+            meter: MeterConfig::default(),
+        }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        let (local, peer) = ("udp://127.0.0.1:7001".to_owned(), "udp://127.0.0.1:7002".to_owned());
+        Self { local, peer, mtu: 1472 }
+    }
+}
+
+impl Default for StrongConfig {
+    fn default() -> Self {
+        Self {
+            file: "embedded".to_owned(),
+            engine: Engine::Auto,
+            kernel: "auto".to_owned(),
+            threads: 0,
+            kv_tokens: 65_536,
+            max_context: 4096,
+        }
+    }
+}
+
+impl Default for WeakConfig {
+    fn default() -> Self {
+        Self {
+            file: "embedded".to_owned(),
+            kernel: "auto".to_owned(),
+            threads: 0,
+            kv_tokens: 65_536,
+            max_context: 4096,
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            batches: 1,
+            slots: 128,
+            id_bits: 8,
+            check_bytes: 4,
+            window: 8,
+            tokens_per_tick: 10,
+            tick_ms: 100,
+        }
+    }
+}
+
+impl Default for MeterConfig {
+    fn default() -> Self {
+        let Limits { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits } =
+            Limits::default();
+        Self { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits }
+    }
+}
+
+impl From<&MeterConfig> for Limits {
+    fn from(config: &MeterConfig) -> Self {
+        let MeterConfig { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits } =
+            *config;
+        Self { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits }
+    }
+}
+
+impl Config {
+    /// The file, if one is named, and the flags over it.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown key, a value out of range: each says which.
+    pub fn load(args: &Args) -> anyhow::Result<Self> {
+        let mut config = match &args.config {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.apply(args);
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    fn apply(&mut self, args: &Args) {
+        fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                field.clone_from(value);
+            }
+        }
+        // Named one by one, so that a new flag cannot be forgotten here.
+        let Args {
+            config: _,
+            local,
+            peer,
+            strong,
+            engine,
+            strong_kv_tokens,
+            weak,
+            weak_kv_tokens,
+            kernel,
+            threads,
+            batches,
+            slots,
+            window,
+            tokens_per_tick,
+            tick_ms,
+            rate,
+            total,
+            record,
+            status_s,
+        } = args;
+        set(&mut self.link.local, local);
+        set(&mut self.link.peer, peer);
+        set(&mut self.strong.file, strong);
+        set(&mut self.strong.engine, engine);
+        set(&mut self.strong.kv_tokens, strong_kv_tokens);
+        set(&mut self.strong.kernel, kernel);
+        set(&mut self.strong.threads, threads);
+        set(&mut self.weak.file, weak);
+        set(&mut self.weak.kv_tokens, weak_kv_tokens);
+        set(&mut self.weak.kernel, kernel);
+        set(&mut self.weak.threads, threads);
+        set(&mut self.session.batches, batches);
+        set(&mut self.session.slots, slots);
+        set(&mut self.session.window, window);
+        set(&mut self.session.tokens_per_tick, tokens_per_tick);
+        set(&mut self.session.tick_ms, tick_ms);
+        set(&mut self.meter.rate, rate);
+        set(&mut self.meter.total, total);
+        set(&mut self.status_s, status_s);
+        if record.is_some() {
+            self.record.clone_from(record);
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let session = &self.session;
+        kernel("strong.kernel", &self.strong.kernel)?;
+        kernel("weak.kernel", &self.weak.kernel)?;
+        ensure!(session.batches > 0, "session.batches: at least 1");
+        ensure!((1..=128).contains(&session.slots), "session.slots: 1 to 128, not {}", session.slots);
+        ensure!(
+            (1..=64).contains(&session.tokens_per_tick),
+            "session.tokens_per_tick: 1 to 64, not {}",
+            session.tokens_per_tick
+        );
+        ensure!(session.tick_ms > 0, "session.tick_ms: at least 1");
+        ensure!(self.weak.kv_tokens > 1, "weak.kv_tokens: at least 2");
+        ensure!(self.strong.kv_tokens > 1, "strong.kv_tokens: at least 2");
+        Ok(())
+    }
+}
+
+/// The kernel of a name in the configuration; `None` is automatic.
+///
+/// # Errors
+/// A name that no kernel has; `key` says where it stands.
+pub(crate) fn kernel(key: &str, name: &str) -> anyhow::Result<Option<Kernel>> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
+    kernel.map(Some).with_context(|| format!("{key}: no kernel is called '{name}'"))
+}
+
+/// Threads of a number in the configuration: 0 stands for all cores.
+pub(crate) fn threads(count: usize) -> usize {
+    match count {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_both_are_checked() {
+        let mut config: Config = toml::from_str("status_s = 5\n[session]\nslots = 7\nwindow = 2\n").unwrap();
+        let args = Args { slots: Some(9), engine: Some(Engine::Exact), ..Args::default() };
+        config.apply(&args);
+        assert_eq!((config.status_s, config.session.slots, config.session.window), (5, 9, 2));
+        assert_eq!(config.strong.engine, Engine::Exact);
+        config.check().unwrap();
+        config.session.tokens_per_tick = 65;
+        assert!(config.check().unwrap_err().to_string().contains("tokens_per_tick"));
+        config.session.tokens_per_tick = 64;
+        config.weak.kernel = "fast".to_owned();
+        assert!(config.check().unwrap_err().to_string().contains("weak.kernel"));
+        assert!(toml::from_str::<Config>("[strong]\nfiel = 'a'").unwrap_err().to_string().contains("fiel"));
+    }
+
+    #[test]
+    fn the_example_shows_every_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/inner.toml");
+        let example = Config::read(&path).unwrap();
+        assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
+    }
+}

@@ -1,0 +1,258 @@
+//! From live queries to codes: the strong engine says tokens, the encoder of each batch writes them.
+//!
+//! Sans-IO: messages in, frames out. Threads, ticks and sockets are elsewhere, and a test drives it by hand.
+
+mod answer;
+mod lent;
+
+use crate::record::{self, Record};
+use crate::strong::{Handle, Refused, Strong};
+use answer::{Answer, End};
+use lent::Lent;
+use core::ops::ControlFlow;
+use std::collections::BTreeMap;
+use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Settings, Vocabulary};
+use weir_model::Predict;
+use weir_wire::Message;
+
+/// One frame's code.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Frame {
+    /// Its batch.
+    pub batch: u16,
+    /// The code that the session frames.
+    pub code: Vec<u8>,
+    /// State of the coder after it, for the check of a later frame.
+    pub digest: u64,
+    /// What it cost, for reports.
+    pub stats: FrameStats,
+}
+
+/// Why the engine cannot go on: the batch is out of step with outer's.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The codec refused, or the weak model under it.
+    #[error("batch {batch}: {source}")]
+    Codec {
+        /// Whose encoder.
+        batch: u16,
+        /// What it said.
+        source: weir_codec::Error,
+    },
+    /// The record of answers could not be written: an answer without a record must not leave.
+    #[error("record of answers: {0}")]
+    Record(#[from] std::io::Error),
+}
+
+/// The strong engine and one encoder per batch.
+pub struct Engine<P: Predict> {
+    strong: Box<dyn Strong>,
+    weak: Lent<P>,
+    vocabulary: Vocabulary,
+    batches: Vec<Batch<P>>,
+    limits: Limits,
+    record: Option<Record>,
+}
+
+/// Numbers and sizes of batches.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Batches.
+    pub batches: u16,
+    /// Live queries of a batch.
+    pub slots: usize,
+    /// Bytes of a frame's code.
+    pub code: usize,
+    /// What the codec must have as outer has it.
+    pub settings: Settings,
+}
+
+struct Batch<P> {
+    encoder: Encoder<Lent<P>>,
+    answers: BTreeMap<u8, Answer>,
+    /// Messages applied since the last frame.
+    taken_in: u32,
+}
+
+impl<P: Predict> Engine<P> {
+    /// An engine without queries. All batches share `weak` and its pool.
+    pub fn new(
+        strong: Box<dyn Strong>,
+        weak: P,
+        vocabulary: Vocabulary,
+        limits: Limits,
+        record: Option<Record>,
+    ) -> Self {
+        let weak = Lent::new(weak);
+        let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings);
+        let batches = (0..limits.batches).map(|_| fresh()).collect();
+        Self { strong, weak, vocabulary, batches, limits, record }
+    }
+
+    /// One turn: applies each batch's messages, lets the strong engine say what is missing for a full frame of every
+    /// batch that is named, and codes those frames. A batch with nothing to say gives none.
+    ///
+    /// # Errors
+    /// See [`Error`]; the engine is of no use afterwards.
+    pub fn turn(&mut self, inbox: Vec<(u16, Vec<Message>)>, frames: &mut Vec<Frame>) -> Result<(), Error> {
+        let batches: Vec<u16> = inbox.iter().map(|(batch, _)| *batch).collect();
+        for (batch, messages) in inbox {
+            for message in messages {
+                self.apply(batch, message)?;
+            }
+        }
+        self.generate(&batches);
+        for batch in batches {
+            frames.extend(self.seal(batch)?);
+        }
+        Ok(())
+    }
+
+    /// Drops all queries; the batches begin anew.
+    ///
+    /// # Errors
+    /// [`Error::Record`].
+    pub fn reset(&mut self) -> Result<(), Error> {
+        for batch in 0..self.limits.batches {
+            let live: Vec<u8> = self.batches[usize::from(batch)].answers.keys().copied().collect();
+            for slot in live {
+                self.over(batch, slot, Some(End::Lost))?;
+            }
+            let state = &mut self.batches[usize::from(batch)];
+            let slots: Vec<u8> = state.encoder.live().collect();
+            slots.into_iter().for_each(|slot| state.encoder.close(slot));
+            *state = Batch::new(self.weak.clone(), self.vocabulary.clone(), self.limits.settings);
+        }
+        Ok(())
+    }
+
+    /// Number of batches.
+    pub fn batches(&self) -> usize {
+        usize::from(self.limits.batches)
+    }
+
+    /// Whether a batch has live queries, and so something to say without being asked.
+    pub fn is_live(&self, batch: u16) -> bool {
+        !self.batches[usize::from(batch)].answers.is_empty()
+    }
+
+    /// Live queries of all batches.
+    pub fn live(&self) -> usize {
+        self.batches.iter().map(|batch| batch.answers.len()).sum()
+    }
+
+    fn apply(&mut self, batch: u16, message: Message) -> Result<(), Error> {
+        let at = &mut self.batches[usize::from(batch)];
+        at.taken_in += 1;
+        match message {
+            Message::Query(asked) => {
+                let (slot, query) = query(asked);
+                at.encoder.open(slot, &query).map_err(|source| Error::Codec { batch, source })?;
+                let room = at.answers.len() < self.limits.slots;
+                let admitted = match room {
+                    true => self.strong.admit(handle(batch, slot), &query),
+                    false => Err(Refused::Full),
+                };
+                let end = admitted.err().map(|reason| {
+                    tracing::warn!(batch, slot, %reason, "query refused");
+                    End::Refused
+                });
+                at.answers.insert(slot, Answer::new(&query, end));
+            }
+            Message::Cancel { slot } => {
+                // SPEC 6.5: a cancel that crossed the answer's end finds nothing.
+                if at.answers.contains_key(&slot) {
+                    at.encoder.close(slot);
+                    self.over(batch, slot, Some(End::Cancelled))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the strong engine speak: one call for all batches, so that it can run all their queries side by side.
+    fn generate(&mut self, batches: &[u16]) {
+        let mut wants = Vec::new();
+        for &batch in batches {
+            for (&slot, answer) in &self.batches[usize::from(batch)].answers {
+                let count = answer.wants(usize::from(self.limits.settings.full));
+                if count > 0 {
+                    wants.push((handle(batch, slot), count));
+                }
+            }
+        }
+        let (all, vocabulary) = (&mut self.batches, &self.vocabulary);
+        self.strong.advance(&wants, &mut |query, token| {
+            let (batch, slot) = place(query);
+            match all[usize::from(batch)].answers.get_mut(&slot) {
+                Some(answer) => answer.push(token, vocabulary),
+                None => ControlFlow::Break(()),
+            }
+        });
+        for (query, _) in wants {
+            let (batch, slot) = place(query);
+            if self.batches[usize::from(batch)].answers[&slot].end().is_some() {
+                // What it held is free for others before its last tokens are coded.
+                self.strong.dismiss(query);
+            }
+        }
+    }
+
+    fn seal(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
+        let Batch { encoder, answers, taken_in } = &mut self.batches[usize::from(batch)];
+        if answers.is_empty() && *taken_in == 0 {
+            return Ok(None);
+        }
+        let offers: Vec<(u8, Offer<'_>)> =
+            answers.iter().map(|(&slot, answer)| (slot, answer.offer(usize::from(self.limits.settings.full)))).collect();
+        let mut code = Vec::new();
+        let sealed = encoder
+            .frame(*taken_in, &offers, self.limits.code, &mut code)
+            .map_err(|source| Error::Codec { batch, source })?;
+        *taken_in = 0;
+        for (slot, count) in sealed.coded {
+            if let Some(answer) = answers.get_mut(&slot) {
+                answer.coded(count);
+            }
+        }
+        for slot in sealed.ended {
+            self.over(batch, slot, None)?;
+        }
+        Ok(Some(Frame { batch, code, digest: sealed.digest, stats: sealed.stats }))
+    }
+
+    /// Frees a slot and records its answer; `end` overrules what the answer says of itself.
+    fn over(&mut self, batch: u16, slot: u8, end: Option<End>) -> Result<(), Error> {
+        self.strong.dismiss(handle(batch, slot));
+        let Some(answer) = self.batches[usize::from(batch)].answers.remove(&slot) else {
+            return Ok(());
+        };
+        if let Some(record) = &mut self.record {
+            let end = end.or(answer.end()).map_or("unknown", End::name);
+            let seed = answer.seed;
+            record.push(&record::Answer::new(&seed, answer.into_coded(), end))?;
+        }
+        Ok(())
+    }
+}
+
+impl<P: Predict> Batch<P> {
+    fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings) -> Self {
+        Self { encoder: Encoder::new(weak, vocabulary, settings), answers: BTreeMap::new(), taken_in: 0 }
+    }
+}
+
+/// The strong engine's name for a slot.
+fn handle(batch: u16, slot: u8) -> Handle {
+    Handle(u32::from(batch) << 8 | u32::from(slot))
+}
+
+fn place(handle: Handle) -> (u16, u8) {
+    ((handle.0 >> 8) as u16, handle.0 as u8)
+}
+
+/// The codec's form of a query, and the slot it is for.
+fn query(asked: weir_wire::Query) -> (u8, Query) {
+    let weir_wire::Query { slot, seed, temperature, top_p, top_k, max_tokens, stop, prompt } = asked;
+    (slot, Query { seed, sampling: Sampling { temperature, top_p, top_k }, max_tokens, stop, prompt })
+}

@@ -1,0 +1,15 @@
+//! The inner server as a program of its own; `weir inner` is the same.
+
+use clap::Parser;
+
+/// Runs the strong model, and lets out its answers as coded frames
+#[derive(Parser)]
+#[command(name = "weir-inner", version)]
+struct Flags {
+    #[command(flatten)]
+    args: weir_inner::Args,
+}
+
+fn main() -> anyhow::Result<()> {
+    weir_inner::run(Flags::parse().args)
+}

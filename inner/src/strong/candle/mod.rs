@@ -1,0 +1,183 @@
+//! The strong model on candle: Llama and Qwen2 from GGUF files, in whatever types candle reads.
+//!
+//! One copy of the weights, one cache per query. Queries are run one after the other; the exact engine is the one
+//! that batches.
+
+mod qwen2;
+
+use super::{Failed, Handle, Refused, Sink, Strong};
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+use std::sync::Arc;
+use weir_codec::{Query, Sampler, Sampling, Seed};
+use weir_model::Token;
+
+/// A strong engine over candle.
+pub struct Candle {
+    /// Never fed; cloned for each query.
+    fresh: Conversation,
+    device: Device,
+    context: usize,
+    vocab: usize,
+    /// Positions that all live queries may fill together, and what is promised to them.
+    positions: usize,
+    promised: usize,
+    queries: BTreeMap<Handle, Live>,
+    sampler: Sampler,
+}
+
+/// Why a file was not loaded, or a query could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Candle's own reason.
+    #[error("candle: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// An architecture that this engine has no graph for.
+    #[error("candle engine: general.architecture is {0:?}, expected llama or qwen2")]
+    Architecture(String),
+    /// Logits that are not finite, or a sampler that cannot be.
+    #[error("sampler: {0}")]
+    Sampler(#[from] weir_codec::Error),
+    /// The model cannot say every token that outer could be told of.
+    #[error("candle engine: the model has {got} tokens, the weak model {expected}")]
+    Vocabulary {
+        /// Rows of the strong model's output.
+        got: usize,
+        /// The weak model's vocabulary.
+        expected: usize,
+    },
+}
+
+/// A cache with the weights it belongs to; clones share the weights.
+#[derive(Clone)]
+enum Conversation {
+    /// Cloned tensors are shared. The number counts positions fed.
+    Llama(Box<ModelWeights>, usize),
+    Qwen2(Arc<qwen2::Weights>, qwen2::Cache),
+}
+
+struct Live {
+    conversation: Conversation,
+    seed: Seed,
+    sampling: Sampling,
+    /// Not fed yet: the prompt at first, then the last token.
+    pending: Vec<Token>,
+    position: u32,
+    promised: usize,
+}
+
+impl Candle {
+    /// Reads a GGUF file. The engine says only tokens below `vocab`, holds at most `context` positions of one query
+    /// and `positions` of all of them.
+    pub fn load<R: Read + Seek>(
+        file: &mut R,
+        vocab: usize,
+        context: usize,
+        positions: usize,
+    ) -> Result<Self, Error> {
+        let device = Device::Cpu;
+        let content = Content::read(file)?;
+        let text = |key: &str| content.metadata.get(key).and_then(|value| value.to_string().ok());
+        let architecture = text("general.architecture").cloned().unwrap_or_default();
+        let trained = content.metadata.get(&format!("{architecture}.context_length"));
+        let trained = trained.and_then(|value| value.to_u32().ok()).map_or(context, |n| n as usize);
+        let rows = content.tensor_infos.get("token_embd.weight").map_or(0, |info| info.shape.dims()[0]);
+        if rows < vocab {
+            return Err(Error::Vocabulary { got: rows, expected: vocab });
+        }
+        let mut context = context.min(trained);
+        let fresh = match architecture.as_str() {
+            "llama" => {
+                context = context.min(MAX_SEQ_LEN);
+                Conversation::Llama(Box::new(ModelWeights::from_gguf(content, file, &device)?), 0)
+            }
+            "qwen2" => {
+                let weights = qwen2::Weights::load(&content, file, &device, context)?;
+                Conversation::Qwen2(Arc::new(weights), qwen2::Cache::default())
+            }
+            _ => return Err(Error::Architecture(architecture)),
+        };
+        let sampler = Sampler::default();
+        Ok(Self { fresh, device, context, vocab, positions, promised: 0, queries: BTreeMap::new(), sampler })
+    }
+
+    /// Positions of one query.
+    pub fn max_context(&self) -> usize {
+        self.context
+    }
+}
+
+impl Strong for Candle {
+    fn admit(&mut self, handle: Handle, query: &Query) -> Result<(), Refused> {
+        if query.prompt.is_empty() || query.prompt.iter().any(|&token| token as usize >= self.vocab) {
+            return Err(Refused::BadPrompt);
+        }
+        // The last token of an answer is sent but never fed.
+        let promised = query.prompt.len() + query.max_tokens as usize;
+        if promised > self.context + 1 {
+            return Err(Refused::TooLong);
+        }
+        if self.promised + promised > self.positions {
+            return Err(Refused::Full);
+        }
+        let live = Live {
+            conversation: self.fresh.clone(),
+            seed: query.seed,
+            sampling: query.sampling,
+            pending: query.prompt.clone(),
+            position: 0,
+            promised,
+        };
+        self.promised += promised;
+        self.queries.insert(handle, live);
+        Ok(())
+    }
+
+    fn advance(&mut self, wants: &[(Handle, usize)], sink: &mut Sink<'_>) {
+        let mut rows: Vec<(Handle, usize)> = wants.to_vec();
+        rows.retain(|(_, count)| *count > 0);
+        while !rows.is_empty() {
+            rows.retain_mut(|(handle, left)| {
+                let Some(query) = self.queries.get_mut(handle) else {
+                    return false;
+                };
+                *left -= 1;
+                let token = query.next(&self.device, self.vocab, &mut self.sampler).map_err(|error| {
+                    tracing::error!(%error, "the strong model failed");
+                    Failed
+                });
+                let failed = token.is_err();
+                sink(*handle, token).is_continue() && !failed && *left > 0
+            });
+        }
+    }
+
+    fn dismiss(&mut self, handle: Handle) {
+        if let Some(query) = self.queries.remove(&handle) {
+            self.promised -= query.promised;
+        }
+    }
+}
+
+impl Live {
+    fn next(&mut self, device: &Device, vocab: usize, sampler: &mut Sampler) -> Result<Token, Error> {
+        let tokens = Tensor::new(self.pending.as_slice(), device)?.unsqueeze(0)?;
+        let logits = match &mut self.conversation {
+            Conversation::Llama(model, fed) => {
+                let logits = model.forward(&tokens, *fed)?;
+                *fed += self.pending.len();
+                logits
+            }
+            Conversation::Qwen2(weights, cache) => weights.forward(cache, &tokens)?,
+        };
+        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+        let token = sampler.sample(&logits[..vocab], &self.sampling, &self.seed, self.position)?;
+        self.pending.clear();
+        self.pending.push(token);
+        self.position += 1;
+        Ok(token)
+    }
+}

@@ -1,0 +1,130 @@
+//! Both ends in one process: what outer decodes is what inner recorded, whatever the link does.
+
+mod common;
+
+use common::{Ask, Faults, World, asks, hex, recorded, strong};
+use core::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+use weir_codec::Query;
+use weir_inner::strong::exact::Exact;
+use weir_inner::strong::{Handle, Strong};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn check(asks: &[Ask], record: &Path) {
+    let recorded = recorded(record);
+    for ask in asks {
+        let name = hex(&ask.query.seed);
+        match (ask.end, recorded.get(&name)) {
+            // Inner may have coded, or even ended, what outer never saw.
+            (Some("lost"), Some(answer)) => assert!(answer.tokens.starts_with(&ask.tokens), "{name}"),
+            // Inner was killed in the middle of it, or never heard of it.
+            (Some("lost"), None) => {}
+            (Some(end), Some(answer)) => assert_eq!((&answer.end[..], &answer.tokens), (end, &ask.tokens), "{name}"),
+            (end, answer) => panic!("{name}: {end:?} {answer:?}"),
+        }
+    }
+}
+
+/// The answer to a query that is alone in the strong engine.
+fn alone(query: &Query, count: usize) -> Vec<u32> {
+    let mut engine = Exact::new(strong(), common::VOCAB, 1 << 20);
+    engine.admit(Handle(0), query).unwrap();
+    let mut tokens = Vec::new();
+    engine.advance(&[(Handle(0), count)], &mut |_, token| {
+        tokens.push(token.unwrap());
+        ControlFlow::Continue(())
+    });
+    tokens
+}
+
+#[test]
+fn many_queries_over_a_bad_link_come_out_as_they_were_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut world = World::new(2, 20, asks(90), &record);
+    world.faults = Faults { lost: 10, doubled: 5 };
+    let mut most = 0;
+    assert!(world.run_until(HOUR, |world| {
+        most = most.max(world.worker.engine().live());
+        world.all_over()
+    }));
+    assert!(most >= 20, "at most {most} queries were live at once");
+    check(&world.outer.asks, &record);
+    let ends: Vec<_> = world.outer.asks.iter().map(|ask| ask.end.unwrap()).collect();
+    for end in ["end", "length", "stop", "cancel"] {
+        assert!(ends.contains(&end), "no answer ended by {end}");
+    }
+    // What is said does not depend on the company: the first queries, asked alone, say the same.
+    for ask in &world.outer.asks[..12] {
+        assert_eq!(alone(&ask.query, ask.tokens.len()), ask.tokens);
+    }
+    assert_eq!(world.worker.engine().live(), 0);
+}
+
+#[test]
+fn frames_leave_on_ticks_one_of_a_batch_in_ascending_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(3, 8, asks(40), &folder.path().join("answers.jsonl"));
+    assert!(world.run_until(HOUR, World::all_over));
+    for pair in world.left.windows(2) {
+        assert!(pair[0] < pair[1], "{pair:?}: time first, then the batch");
+    }
+    for (at, _) in &world.left {
+        assert_eq!(at.micros() % 100_000, 0);
+    }
+}
+
+#[test]
+fn a_quick_engine_fills_every_tick_and_a_slow_one_does_not_rest() {
+    for (took, ticks_per_frame) in [(20, 1), (90, 1), (150, 2)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut long = asks(24);
+        long.retain(|ask| ask.query.max_tokens == 240 && ask.query.stop.is_empty());
+        let mut world = World::new(1, 8, long, &folder.path().join("answers.jsonl"));
+        world.took = Duration::from_millis(took);
+        assert!(world.run_until(HOUR, World::all_over));
+        let frames: Vec<_> = world.left.iter().filter(|(_, batch)| *batch == 0).collect();
+        let (first, last) = (frames[1].0, frames[frames.len() - 1].0);
+        let ticks = (last.micros() - first.micros()) / 100_000;
+        let most = ticks_per_frame * (frames.len() as u64 - 2) + 2;
+        assert!(ticks <= most, "{took} ms: {} frames took {ticks} ticks", frames.len());
+    }
+}
+
+#[test]
+fn outer_begins_anew_and_so_does_inner() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut world = World::new(1, 16, asks(30), &record);
+    world.faults = Faults { lost: 3, doubled: 3 };
+    // Outer is started again in the middle of everything.
+    let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
+    assert!(world.run_until(HOUR, |world| tokens(world) > 200));
+    let now = world.now;
+    world.outer.reopen(now);
+    // Then inner is.
+    assert!(world.run_until(HOUR, |world| tokens(world) > 800));
+    (world.pump, world.worker) = common::inner(world.now, 1, &record);
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+    assert!(world.outer.asks.iter().any(|ask| ask.end == Some("lost")));
+}
+
+#[test]
+fn a_query_that_the_codec_refuses_costs_the_session_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut bad = asks(20);
+    // The wire lets it pass, the codec does not.
+    bad[10].query.sampling.temperature = 17.0;
+    let mut world = World::new(1, 4, bad, &record);
+    let lost = |world: &World| world.outer.asks.iter().any(|ask| ask.end == Some("lost"));
+    assert!(world.run_until(HOUR, lost));
+    for ask in &mut world.outer.asks {
+        ask.query.sampling.temperature = ask.query.sampling.temperature.min(1.0);
+    }
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+}
