@@ -1,7 +1,7 @@
 //! What is minimised and what is reported.
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::{D, Device, Tensor};
 
 use crate::corpus::{Batch, Sequence, epoch};
 use crate::llama::Llama;
@@ -22,6 +22,7 @@ pub fn cross_entropy(model: &Llama, batch: &Batch) -> Result<Tensor> {
 
 /// Mean cross-entropy against the teacher's distribution at the batch's places, in nats: a scalar.
 pub fn imitation(model: &Llama, teacher: &Llama, batch: &Batch) -> Result<Tensor> {
+    // `logits` of a frozen model has no graph behind it, so nothing flows into the teacher.
     ops::soft_cross_entropy(&logits(model, batch)?, &logits(teacher, batch)?)
 }
 
@@ -34,6 +35,17 @@ pub fn answer_loss(model: &Llama, sequences: &[Sequence]) -> Result<f64> {
         tokens += batch.targets.len();
     }
     Ok(nats / tokens.max(1) as f64)
+}
+
+/// Share of the answers' tokens that are the model's best guess.
+pub fn agreement(model: &Llama, sequences: &[Sequence]) -> Result<f64> {
+    let (mut hits, mut tokens) = (0usize, 0usize);
+    for batch in epoch(sequences, MEASURE_TOKENS, false, &mut Rng::new(0, 0)) {
+        let best = logits(model, &batch)?.argmax(D::Minus1)?.to_vec1::<u32>()?;
+        hits += best.iter().zip(&batch.targets).filter(|(a, b)| a == b).count();
+        tokens += batch.targets.len();
+    }
+    Ok(hits as f64 / tokens.max(1) as f64)
 }
 
 /// Inputs of a batch that is only measured.

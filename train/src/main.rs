@@ -12,5 +12,5 @@ struct Cli {
 }
 
 fn main() -> anyhow::Result<()> {
-    weir_train::run(&Cli::parse().args)
+    weir_train::run(Cli::parse().args)
 }
