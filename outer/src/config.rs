@@ -1,0 +1,428 @@
+//! What the operator decides: a TOML file, then flags over it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use weir_model::Kernel;
+
+/// Flags of `weir-outer`; each one given wins over the file.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Args {
+    /// Configuration file (TOML); docs/outer.toml shows every key and its default
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the HTTP API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address of /metrics; without it there is none
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// Our end of the link to inner, such as udp://10.0.0.2:7000 [default: udp://127.0.0.1:7002]
+    #[arg(long, value_name = "URL")]
+    pub local: Option<String>,
+    /// Inner's (or the gate's) end of the link [default: udp://127.0.0.1:7001]
+    #[arg(long, value_name = "URL")]
+    pub peer: Option<String>,
+    /// The weak model: a .gguf or .weir file, or "embedded" [default: embedded]
+    #[arg(long, value_name = "FILE")]
+    pub weak: Option<String>,
+    /// Name under which the model is served [default: weir]
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// An API key, or sha256: and the hex digest of one; may be given again. Replaces the keys of the file
+    #[arg(long = "api-key", value_name = "KEY")]
+    pub api_keys: Vec<String>,
+    /// Kernel of the weak model: auto, reference, portable, avx2 or avx512 [default: auto]
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Threads of the weak model, per batch [default: all cores, shared among the batches]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Positions in the weak model's pool, per batch: the sum of prompts and answers that are live at once
+    #[arg(long, value_name = "N")]
+    pub kv_tokens: Option<usize>,
+    /// Batches; must agree with inner
+    #[arg(long, value_name = "N")]
+    pub batches: Option<u16>,
+    /// Queries that are live at once in a batch, at most 128; must agree with inner
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u8>,
+    /// Frames a batch may send before one is acknowledged (W); must agree with inner
+    #[arg(long, value_name = "N")]
+    pub window: Option<u8>,
+    /// Tokens per query and frame, 1 to 64; must agree with inner
+    #[arg(long, value_name = "N")]
+    pub tokens_per_tick: Option<u32>,
+    /// Milliseconds between frames of a batch; must agree with inner
+    #[arg(long, value_name = "MS")]
+    pub tick_ms: Option<u32>,
+}
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the HTTP API.
+    pub listen: SocketAddr,
+    /// Address of `/metrics`, if any.
+    pub metrics: Option<SocketAddr>,
+    /// Name under which the model is served.
+    pub model: String,
+    /// Keys or their `sha256:` digests; none are needed on a loopback address only.
+    pub api_keys: Vec<String>,
+    /// The way to inner.
+    pub link: LinkConfig,
+    /// The weak model.
+    pub weak: WeakConfig,
+    /// What both ends must have alike.
+    pub session: SessionConfig,
+    /// What one user may ask for.
+    pub limits: Limits,
+}
+
+/// Both ends of the link.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LinkConfig {
+    /// Ours.
+    pub local: String,
+    /// Inner's or the gate's.
+    pub peer: String,
+    /// Most bytes of a datagram from inner; as inner has it.
+    pub mtu: usize,
+}
+
+/// The weak model and its resources.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WeakConfig {
+    /// A file, or `embedded`.
+    pub file: String,
+    /// A kernel's name, or `auto`.
+    pub kernel: String,
+    /// Per batch; 0: all cores, shared among the batches.
+    pub threads: usize,
+    /// Positions in the pool of each batch.
+    pub kv_tokens: usize,
+    /// Most positions of one query.
+    pub max_context: usize,
+}
+
+/// Sizes that go into the hello: a difference with inner is an error at once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionConfig {
+    /// Number of batches.
+    pub batches: u16,
+    /// Queries live at once in a batch, 1..=128.
+    pub slots: u8,
+    /// Bits of a batch id: 8 or 16.
+    pub id_bits: u8,
+    /// Bytes of a frame's check: 2 or 4.
+    pub check_bytes: u8,
+    /// Frames in flight per batch.
+    pub window: u8,
+    /// Tokens per query and frame.
+    pub tokens_per_tick: u32,
+    /// Milliseconds between frames of a batch.
+    pub tick_ms: u32,
+}
+
+/// What one user, and all of them together, may ask for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request body.
+    pub body_bytes: usize,
+    /// Seconds for a request's head, and then for its body, to arrive.
+    pub body_timeout_s: u64,
+    /// Tokens of a prompt.
+    pub prompt_tokens: usize,
+    /// Tokens of an answer that a request may ask for.
+    pub answer_tokens: u32,
+    /// Tokens of an answer when the request does not say.
+    pub default_answer_tokens: u32,
+    /// Tokens of prompt and answer together. Lowered to what the weak model has room for.
+    pub context_tokens: usize,
+    /// Requests that wait for a slot; more get 429.
+    pub queue: usize,
+    /// Seconds a request waits for a slot.
+    pub queue_timeout_s: u64,
+    /// Seconds from a request's arrival to the end of its answer.
+    pub request_timeout_s: u64,
+    /// HTTP connections open at once.
+    pub connections: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            metrics: None,
+            model: "weir".to_owned(),
+            api_keys: Vec::new(),
+            link: LinkConfig::default(),
+            weak: WeakConfig::default(),
+            session: SessionConfig::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for LinkConfig {
+    fn default() -> Self {
+        let (local, peer) = (
+            "udp://127.0.0.1:7002".to_owned(),
+            "udp://127.0.0.1:7001".to_owned(),
+        );
+        Self {
+            local,
+            peer,
+            mtu: 1472,
+        }
+    }
+}
+
+impl Default for WeakConfig {
+    fn default() -> Self {
+        Self {
+            file: "embedded".to_owned(),
+            kernel: "auto".to_owned(),
+            threads: 0,
+            kv_tokens: 65_536,
+            max_context: 4096,
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            batches: 1,
+            slots: 128,
+            id_bits: 8,
+            check_bytes: 4,
+            window: 8,
+            tokens_per_tick: 10,
+            tick_ms: 100,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            body_timeout_s: 30,
+            prompt_tokens: 4096,
+            answer_tokens: 2048,
+            default_answer_tokens: 512,
+            context_tokens: usize::MAX,
+            queue: 256,
+            queue_timeout_s: 60,
+            request_timeout_s: 600,
+            connections: 1024,
+        }
+    }
+}
+
+impl Config {
+    /// The file, if one is named, and the flags over it.
+    ///
+    /// # Errors
+    /// An unreadable file, an unknown key, a value out of range: each says which.
+    pub fn load(args: &Args) -> anyhow::Result<Self> {
+        let mut config = match &args.config {
+            Some(path) => Self::read(path)?,
+            None => Self::default(),
+        };
+        config.apply(args);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The kernel that the configuration names; `None` is automatic.
+    ///
+    /// # Errors
+    /// A name that no kernel has.
+    pub fn kernel(&self) -> anyhow::Result<Option<Kernel>> {
+        let name = self.weak.kernel.as_str();
+        if name == "auto" {
+            return Ok(None);
+        }
+        let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
+        kernel
+            .map(Some)
+            .with_context(|| format!("weak.kernel: no kernel is called '{name}'"))
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    fn apply(&mut self, args: &Args) {
+        fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
+            if let Some(value) = flag {
+                field.clone_from(value);
+            }
+        }
+        set(&mut self.listen, &args.listen);
+        if args.metrics.is_some() {
+            self.metrics = args.metrics;
+        }
+        set(&mut self.link.local, &args.local);
+        set(&mut self.link.peer, &args.peer);
+        set(&mut self.weak.file, &args.weak);
+        set(&mut self.model, &args.model);
+        if !args.api_keys.is_empty() {
+            self.api_keys.clone_from(&args.api_keys);
+        }
+        set(&mut self.weak.kernel, &args.kernel);
+        set(&mut self.weak.threads, &args.threads);
+        set(&mut self.weak.kv_tokens, &args.kv_tokens);
+        set(&mut self.session.batches, &args.batches);
+        set(&mut self.session.slots, &args.slots);
+        set(&mut self.session.window, &args.window);
+        set(&mut self.session.tokens_per_tick, &args.tokens_per_tick);
+        set(&mut self.session.tick_ms, &args.tick_ms);
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.api_keys.is_empty() && !self.listen.ip().is_loopback() {
+            bail!(
+                "api_keys: none are configured, and listen = {} is not a loopback address",
+                self.listen
+            );
+        }
+        self.kernel()?;
+        ensure!(!self.model.is_empty(), "model: the name is empty");
+        ensure!(
+            (1..=128).contains(&self.session.slots),
+            "session.slots: 1 to 128, not {}",
+            self.session.slots
+        );
+        ensure!(self.session.batches > 0, "session.batches: at least 1");
+        let tokens = self.session.tokens_per_tick;
+        ensure!(
+            (1..=64).contains(&tokens),
+            "session.tokens_per_tick: 1 to 64, not {tokens}"
+        );
+        ensure!(self.session.tick_ms > 0, "session.tick_ms: at least 1");
+        ensure!(self.weak.kv_tokens > 1, "weak.kv_tokens: at least 2");
+        ensure!(self.limits.answer_tokens > 0, "limits.answer_tokens: at least 1");
+        ensure!(
+            self.limits.default_answer_tokens > 0,
+            "limits.default_answer_tokens: at least 1"
+        );
+        Ok(())
+    }
+}
+
+impl Limits {
+    /// How many tokens the answer to a prompt may have: what was asked, if it fits; the default, as far as it fits.
+    ///
+    /// # Errors
+    /// A sentence with both numbers.
+    pub(crate) fn answer(&self, prompt: usize, asked: Option<u32>) -> Result<u32, String> {
+        // An answer has at least one token.
+        let most = self.prompt_tokens.min(self.context_tokens.saturating_sub(1));
+        if prompt > most {
+            return Err(format!(
+                "the prompt has {prompt} tokens; at most {most} are allowed"
+            ));
+        }
+        let room = u32::try_from(self.context_tokens - prompt).unwrap_or(u32::MAX);
+        let Some(asked) = asked else {
+            return Ok(self.default_answer_tokens.min(self.answer_tokens).min(room));
+        };
+        if asked > self.answer_tokens {
+            return Err(format!(
+                "max_tokens is {asked}; at most {} are allowed",
+                self.answer_tokens
+            ));
+        }
+        if asked > room {
+            let (sum, most) = (prompt as u64 + u64::from(asked), self.context_tokens);
+            return Err(format!(
+                "prompt ({prompt}) and max_tokens ({asked}) make {sum} tokens; {most} fit"
+            ));
+        }
+        Ok(asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_both_are_checked() {
+        let mut config: Config = toml::from_str("model = 'a'\n[session]\nslots = 7\nwindow = 2\n").unwrap();
+        let args = Args {
+            slots: Some(9),
+            ..Args::default()
+        };
+        config.apply(&args);
+        assert_eq!(
+            (config.model.as_str(), config.session.slots, config.session.window),
+            ("a", 9, 2)
+        );
+        config.check().unwrap();
+        config.listen = "0.0.0.0:80".parse().unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("loopback"));
+        config.api_keys.push("k".to_owned());
+        config.check().unwrap();
+        config.weak.kernel = "fast".to_owned();
+        assert!(config.check().unwrap_err().to_string().contains("fast"));
+        assert!(
+            toml::from_str::<Config>("modle = 'a'")
+                .unwrap_err()
+                .to_string()
+                .contains("modle")
+        );
+    }
+
+    #[test]
+    fn the_example_shows_every_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outer.toml");
+        let example = Config::read(&path).unwrap();
+        let context = usize::try_from(i64::MAX).unwrap();
+        let default = Config::default();
+        let default = Config {
+            limits: Limits {
+                context_tokens: context,
+                ..default.limits
+            },
+            ..default
+        };
+        let example = Config {
+            limits: Limits {
+                context_tokens: context,
+                ..example.limits
+            },
+            ..example
+        };
+        assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn answers_fit_the_context() {
+        let limits = Limits {
+            context_tokens: 100,
+            prompt_tokens: 90,
+            answer_tokens: 50,
+            ..Limits::default()
+        };
+        assert_eq!(limits.answer(10, None), Ok(50));
+        assert_eq!(limits.answer(80, None), Ok(20));
+        assert_eq!(limits.answer(80, Some(20)), Ok(20));
+        let both = limits.answer(80, Some(21)).unwrap_err();
+        assert!(both.contains("101") && both.contains("100"), "{both}");
+        let long = limits.answer(91, None).unwrap_err();
+        assert!(long.contains("91") && long.contains("90"), "{long}");
+        assert!(limits.answer(1, Some(51)).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! The HTTP edge: OpenAI's endpoints, translated to [`crate::ask`] and back. Nothing here knows of frames.
+
+mod fields;
+mod keys;
+mod listen;
+mod problem;
+mod reply;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseStream};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::Stream;
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+use tokio::time::Sleep;
+use weir_codec::Query;
+use weir_model::Tokenizer;
+
+pub(crate) use keys::Keys;
+pub(crate) use listen::{Connections, serve};
+use problem::Problem;
+use reply::{Reply, hex};
+use request::{Kind, Prompt, Request};
+
+use crate::ask::{Answer, Desk, Event, Failure};
+use crate::clock;
+use crate::config::Limits;
+
+/// What the handlers share.
+pub(crate) struct Edge {
+    pub(crate) desk: Desk,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    /// The name of the served model.
+    pub(crate) model: String,
+    pub(crate) keys: Keys,
+    pub(crate) limits: Limits,
+    /// Unix seconds at the start, shown as the model's `created`.
+    pub(crate) started: u64,
+}
+
+/// The routes of the public listener.
+pub(crate) fn router(edge: Arc<Edge>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(text))
+        .route("/v1/models", get(models))
+        .route("/v1/models/{model}", get(model))
+        .route("/healthz", get(healthz))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(edge)
+}
+
+async fn chat(State(edge): State<Arc<Edge>>, request: HttpRequest) -> Result<Response, Problem> {
+    answer(&edge, Kind::Chat, request).await
+}
+
+async fn text(State(edge): State<Arc<Edge>>, request: HttpRequest) -> Result<Response, Problem> {
+    answer(&edge, Kind::Text, request).await
+}
+
+async fn models(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Result<Response, Problem> {
+    edge.authorize(&headers)?;
+    Ok(axum::Json(json!({"object": "list", "data": [edge.card()]})).into_response())
+}
+
+async fn model(
+    State(edge): State<Arc<Edge>>,
+    axum::extract::Path(asked): axum::extract::Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    edge.authorize(&headers)?;
+    if asked != edge.model {
+        return Err(Problem::unknown_model(&clipped(&asked), &edge.model));
+    }
+    Ok(axum::Json(edge.card()).into_response())
+}
+
+/// 200 while a session is up, else 503 with the reason. Needs no key: it tells a load balancer, not a user.
+async fn healthz(State(edge): State<Arc<Edge>>) -> Response {
+    match edge.desk.health.get() {
+        Ok(()) => axum::Json(json!({"status": "ok"})).into_response(),
+        Err(reason) => Problem::from(Failure::Away(reason)).into_response(),
+    }
+}
+
+async fn unknown(method: Method, uri: Uri) -> Problem {
+    Problem::unknown_path(method.as_str(), &clipped(uri.path()))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    Problem::wrong_method(method.as_str(), &clipped(uri.path()))
+}
+
+/// From a request to an answer, whole or streaming.
+async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Response, Problem> {
+    edge.authorize(request.headers())?;
+    let body = edge.body(request).await?;
+    let request = Request::parse(kind, &body)?;
+    if request.model != edge.model {
+        return Err(Problem::unknown_model(&clipped(&request.model), &edge.model));
+    }
+    let (stream, include_usage) = (request.stream, request.include_usage);
+    // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections.
+    let worker = Arc::clone(edge);
+    let query = tokio::task::spawn_blocking(move || worker.query(kind, request)).await;
+    let query = query.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
+    let nonce = random().map(|bytes| hex(&bytes))?;
+    let reply = Reply::new(kind, &nonce, clock::unix_seconds(), &edge.model, hex(&query.seed));
+    let mut answer = edge.desk.ask(query).map_err(Problem::from)?;
+    let limit = edge.limits.request_timeout_s;
+    let mut deadline = Box::pin(tokio::time::sleep(Duration::from_secs(limit)));
+
+    let seed = HeaderValue::from_str(reply.seed()).map_err(|_| Problem::internal("seed"))?;
+    let mut response = if stream {
+        // Only once the query has a slot is it clear that this will be a stream and not an error.
+        let first = next(&mut answer, &mut deadline, limit).await?;
+        let events = Streaming::new(reply, answer, deadline, limit, include_usage);
+        let events = events.start(first)?;
+        let sse = SseStream::new(events).keep_alive(KeepAlive::default());
+        let mut response = sse.into_response();
+        // A proxy that buffers would undo streaming; this is nginx's switch for it.
+        response
+            .headers_mut()
+            .insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    } else {
+        let mut text = String::new();
+        loop {
+            match next(&mut answer, &mut deadline, limit).await? {
+                Event::Admitted => {}
+                Event::Text(piece) => text.push_str(&piece),
+                Event::Done { finish, usage } => {
+                    break axum::Json(reply.whole(&text, finish, &usage)).into_response();
+                }
+                Event::Failed(failure) => return Err(failure.into()),
+            }
+        }
+    };
+    response.headers_mut().insert("x-weir-seed", seed);
+    Ok(response)
+}
+
+/// The next event, or 504 when the request's time is up.
+async fn next(
+    answer: &mut Answer,
+    deadline: &mut std::pin::Pin<Box<Sleep>>,
+    limit: u64,
+) -> Result<Event, Problem> {
+    tokio::select! {
+        event = answer.next() => Ok(event),
+        () = deadline => Err(Problem::timed_out(limit)),
+    }
+}
+
+impl Edge {
+    fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let value = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        if self.keys.admit(value) {
+            Ok(())
+        } else {
+            Err(Problem::unauthorized())
+        }
+    }
+
+    /// The whole body, within its limits of size and time.
+    async fn body(&self, request: HttpRequest) -> Result<Vec<u8>, Problem> {
+        let limit = self.limits.body_bytes;
+        let declared = request.headers().get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > limit as u64) {
+            return Err(Problem::body_too_large(limit));
+        }
+        let body = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(Duration::from_secs(self.limits.body_timeout_s), body).await {
+            Err(_) => Err(Problem::body_too_slow()),
+            Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Problem::body_too_large(limit))
+            }
+            Ok(Err(error)) => Err(Problem::malformed(format!("the body did not arrive: {error}"))),
+        }
+    }
+
+    /// Tokenizes, applies the limits on length, draws the seed.
+    fn query(&self, kind: Kind, request: Request) -> Result<Query, Problem> {
+        let field = kind.prompt_field();
+        let prompt = match request.prompt {
+            Prompt::Chat(messages) => self
+                .tokenizer
+                .chat(&messages)
+                .map_err(|error| Problem::field(field, format!("the chat template refused: {error}")))?,
+            Prompt::Text(text) => self.tokenizer.encode(&text),
+        };
+        if prompt.is_empty() {
+            return Err(Problem::field(
+                field,
+                format!("'{field}' is empty: there is nothing to continue"),
+            ));
+        }
+        let max_tokens = self.limits.answer(prompt.len(), request.max_tokens);
+        let max_tokens = max_tokens.map_err(|message| Problem::too_long(field, message))?;
+        let seed = match request.seed {
+            Some(seed) => seed,
+            None => random()?,
+        };
+        Ok(Query {
+            seed,
+            sampling: request.sampling,
+            max_tokens,
+            stop: request.stop,
+            prompt,
+        })
+    }
+
+    /// The model, as `/v1/models` shows it.
+    fn card(&self) -> Value {
+        json!({"id": self.model, "object": "model", "created": self.started, "owned_by": "weir"})
+    }
+}
+
+/// A streaming answer: server-sent events, each a JSON object, then `[DONE]`.
+struct Streaming {
+    reply: Reply,
+    answer: Answer,
+    deadline: std::pin::Pin<Box<Sleep>>,
+    limit: u64,
+    include_usage: bool,
+    ready: std::collections::VecDeque<Sse>,
+    over: bool,
+}
+
+impl Streaming {
+    fn new(
+        reply: Reply,
+        answer: Answer,
+        deadline: std::pin::Pin<Box<Sleep>>,
+        limit: u64,
+        include_usage: bool,
+    ) -> Self {
+        Self {
+            reply,
+            answer,
+            deadline,
+            limit,
+            include_usage,
+            ready: Default::default(),
+            over: false,
+        }
+    }
+
+    /// The stream, if its first event is no failure.
+    fn start(
+        mut self,
+        first: Event,
+    ) -> Result<impl Stream<Item = Result<Sse, std::convert::Infallible>>, Problem> {
+        if let Event::Failed(failure) = first {
+            return Err(failure.into());
+        }
+        if let Some(opening) = self.reply.first() {
+            self.push(&opening);
+        }
+        self.take(Ok(first));
+        Ok(futures_util::stream::unfold(self, |mut this| async move {
+            while this.ready.is_empty() && !this.over {
+                let event = next(&mut this.answer, &mut this.deadline, this.limit).await;
+                this.take(event);
+            }
+            this.ready.pop_front().map(|event| (Ok(event), this))
+        }))
+    }
+
+    fn take(&mut self, event: Result<Event, Problem>) {
+        match event {
+            Ok(Event::Admitted) => {}
+            Ok(Event::Text(text)) => self.push(&self.reply.piece(&text)),
+            Ok(Event::Done { finish, usage }) => {
+                self.push(&self.reply.last(finish));
+                if self.include_usage {
+                    self.push(&self.reply.closing(&usage));
+                }
+                self.ready.push_back(Sse::default().data("[DONE]"));
+                self.over = true;
+            }
+            Ok(Event::Failed(failure)) => self.fail(&failure.into()),
+            Err(problem) => self.fail(&problem),
+        }
+    }
+
+    /// The status line is long gone: an event with an `error` member is what OpenAI's clients look for.
+    fn fail(&mut self, problem: &Problem) {
+        self.push(&problem.body());
+        self.over = true;
+    }
+
+    fn push(&mut self, body: &Value) {
+        self.ready.push_back(Sse::default().data(body.to_string()));
+    }
+}
+
+fn random() -> Result<[u8; 16], Problem> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Problem::internal("the operating system gave no random bytes"))?;
+    Ok(bytes)
+}
+
+/// What a user sent, short enough to be repeated to them.
+fn clipped(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! The shapes of answers: whole, and as server-sent events.
+
+use serde_json::{Value, json};
+
+use super::request::Kind;
+use crate::ask::{Finish, Usage};
+
+/// What every part of one answer repeats.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    kind: Kind,
+    id: String,
+    created: u64,
+    model: String,
+    seed: String,
+}
+
+impl Reply {
+    /// `nonce` makes the id; `seed` is the answer's seed in hex.
+    pub(crate) fn new(kind: Kind, nonce: &str, created: u64, model: &str, seed: String) -> Self {
+        let prefix = match kind {
+            Kind::Chat => "chatcmpl",
+            Kind::Text => "cmpl",
+        };
+        Self {
+            kind,
+            id: format!("{prefix}-{nonce}"),
+            created,
+            model: model.to_owned(),
+            seed,
+        }
+    }
+
+    /// The seed in hex, by which this answer can be found in inner's record.
+    pub(crate) fn seed(&self) -> &str {
+        &self.seed
+    }
+
+    /// The answer of a request that does not stream.
+    pub(crate) fn whole(&self, text: &str, finish: Finish, usage: &Usage) -> Value {
+        let mut choice = json!({ "index": 0, "finish_reason": finish.name(), "logprobs": null });
+        match self.kind {
+            Kind::Chat => choice["message"] = json!({"role": "assistant", "content": text, "refusal": null}),
+            Kind::Text => choice["text"] = json!(text),
+        }
+        let mut body = self.envelope(false, json!([choice]));
+        body["usage"] = self.usage(usage);
+        body
+    }
+
+    /// The first event of a stream, if the endpoint has one: a chat names the role.
+    pub(crate) fn first(&self) -> Option<Value> {
+        match self.kind {
+            Kind::Chat => Some(self.part(json!({"role": "assistant", "content": ""}), None)),
+            Kind::Text => None,
+        }
+    }
+
+    /// A piece of text.
+    pub(crate) fn piece(&self, text: &str) -> Value {
+        match self.kind {
+            Kind::Chat => self.part(json!({"content": text}), None),
+            Kind::Text => self.part(json!(text), None),
+        }
+    }
+
+    /// The end of the text.
+    pub(crate) fn last(&self, finish: Finish) -> Value {
+        match self.kind {
+            Kind::Chat => self.part(json!({}), Some(finish)),
+            Kind::Text => self.part(json!(""), Some(finish)),
+        }
+    }
+
+    /// What `stream_options.include_usage` asks for: an event without choices.
+    pub(crate) fn closing(&self, usage: &Usage) -> Value {
+        let mut body = self.envelope(true, json!([]));
+        body["usage"] = self.usage(usage);
+        body
+    }
+
+    fn part(&self, content: Value, finish: Option<Finish>) -> Value {
+        let field = match self.kind {
+            Kind::Chat => "delta",
+            Kind::Text => "text",
+        };
+        let finish = finish.map(Finish::name);
+        let mut choice = json!({ "index": 0, "finish_reason": finish, "logprobs": null });
+        choice[field] = content;
+        let mut body = self.envelope(true, json!([choice]));
+        body["usage"] = Value::Null;
+        body
+    }
+
+    fn envelope(&self, streaming: bool, choices: Value) -> Value {
+        let object = match (self.kind, streaming) {
+            (Kind::Chat, true) => "chat.completion.chunk",
+            (Kind::Chat, false) => "chat.completion",
+            (Kind::Text, _) => "text_completion",
+        };
+        json!({
+            "id": self.id, "object": object, "created": self.created, "model": self.model,
+            "system_fingerprint": null, "choices": choices,
+        })
+    }
+
+    fn usage(&self, usage: &Usage) -> Value {
+        let per_token = |bits: f64| bits / f64::from(usage.completion_tokens.max(1));
+        json!({
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens),
+            "weir": {
+                "seed": self.seed,
+                "coded_bits": rounded(usage.coded_bits),
+                "plain_bits": rounded(usage.plain_bits),
+                "frame_bits": rounded(usage.frame_bits),
+                "bits_per_token": rounded(per_token(usage.coded_bits)),
+                "frame_bits_per_token": rounded(per_token(usage.frame_bits)),
+            },
+        })
+    }
+}
+
+impl Finish {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+        }
+    }
+}
+
+/// To a thousandth of a bit: more digits would only look precise.
+fn rounded(bits: f64) -> f64 {
+    (bits * 1000.0).round() / 1000.0
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,408 @@
+use std::sync::mpsc::{Receiver, channel};
+
+use axum::body::Body;
+use axum::http::{Request as HttpRequest, StatusCode};
+use tower::ServiceExt;
+
+use super::*;
+use crate::ask::{Ask, Command, Finish, Health, Usage};
+
+/// An edge before a session that does what a test says.
+struct Fake {
+    edge: Arc<Edge>,
+    commands: Receiver<Command>,
+}
+
+impl Fake {
+    fn new(change: impl FnOnce(&mut Limits)) -> Self {
+        Self::with_keys(&[], change)
+    }
+
+    fn with_keys(keys: &[&str], change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits {
+            body_bytes: 4096,
+            prompt_tokens: 500,
+            context_tokens: 600,
+            queue: 1,
+            ..Limits::default()
+        };
+        change(&mut limits);
+        let (sender, commands) = channel();
+        let health = Arc::new(Health::new("not yet"));
+        health.set(Ok(()));
+        let desk = Desk::new(sender, || {}, health, limits.queue);
+        let edge = Edge {
+            desk,
+            tokenizer: Arc::new(tokenizer()),
+            model: "weir".to_owned(),
+            keys: Keys::new(keys).unwrap(),
+            limits,
+            started: 5,
+        };
+        Self {
+            edge: Arc::new(edge),
+            commands,
+        }
+    }
+
+    async fn send(&self, request: HttpRequest<Body>) -> Response {
+        router(Arc::clone(&self.edge)).oneshot(request).await.unwrap()
+    }
+
+    async fn post(&self, path: &str, body: impl Into<Body>) -> Response {
+        self.send(HttpRequest::post(path).body(body.into()).unwrap())
+            .await
+    }
+
+    /// Sends a request that gets as far as an ask, and answers it.
+    async fn answered(&self, path: &str, body: Value, events: &[Event]) -> (Ask, Response) {
+        let events = events.to_vec();
+        let answer = async {
+            let ask = self.next_ask().await;
+            assert!(events.into_iter().all(|event| ask.tell(event)));
+            ask
+        };
+        let (response, ask) = tokio::join!(self.post(path, body.to_string()), answer);
+        (ask, response)
+    }
+
+    async fn next_ask(&self) -> Ask {
+        loop {
+            match self.commands.try_recv() {
+                Ok(Command::Ask(ask)) => return ask,
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+}
+
+fn hello() -> Value {
+    json!({"model": "weir", "messages": [{"role": "user", "content": "hi"}]})
+}
+
+fn usage() -> Usage {
+    Usage {
+        prompt_tokens: 7,
+        completion_tokens: 4,
+        coded_bits: 10.0,
+        plain_bits: 20.0,
+        frame_bits: 50.0,
+    }
+}
+
+fn script() -> Vec<Event> {
+    vec![
+        Event::Admitted,
+        Event::Text("Hel".to_owned()),
+        Event::Text("lo\n".to_owned()),
+        Event::Done {
+            finish: Finish::Length,
+            usage: usage(),
+        },
+    ]
+}
+
+async fn body(response: Response) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+async fn problem(response: Response, status: u16) -> Value {
+    assert_eq!(response.status().as_u16(), status);
+    let body: Value = serde_json::from_str(&body(response).await).unwrap();
+    for field in ["message", "type", "param", "code"] {
+        assert!(body["error"].get(field).is_some(), "{body}");
+    }
+    body["error"].clone()
+}
+
+/// The events of a stream.
+async fn events(response: Response) -> Vec<String> {
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let body = body(response).await;
+    let events = body.split_terminator("\n\n");
+    events
+        .map(|event| event.strip_prefix("data: ").unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_chat_is_answered_whole() {
+    let fake = Fake::new(|_| {});
+    let mut request = hello();
+    request["seed"] = json!(3);
+    request["stop"] = json!("x");
+    request["max_tokens"] = json!(9);
+    let (ask, response) = fake.answered("/v1/chat/completions", request, &script()).await;
+    assert_eq!(
+        (ask.query.max_tokens, ask.query.stop.clone()),
+        (9, vec![b"x".to_vec()])
+    );
+    assert_eq!(response.headers()["x-weir-seed"], hex(&ask.query.seed));
+    let body: Value = serde_json::from_str(&body(response).await).unwrap();
+    assert_eq!(body["object"], "chat.completion");
+    assert_eq!(
+        body["choices"][0]["message"],
+        json!({"role": "assistant", "content": "Hello\n", "refusal": null})
+    );
+    assert_eq!(body["choices"][0]["finish_reason"], "length");
+    assert_eq!(body["usage"]["total_tokens"], 11);
+    assert_eq!(body["usage"]["weir"]["bits_per_token"], 2.5);
+    assert_eq!(body["usage"]["weir"]["seed"], hex(&ask.query.seed));
+    assert!(
+        fake.commands.try_recv().is_err(),
+        "an answered request is not cancelled"
+    );
+}
+
+#[tokio::test]
+async fn a_chat_streams() {
+    let fake = Fake::new(|_| {});
+    let mut request = hello();
+    request["stream"] = json!(true);
+    let (_, response) = fake
+        .answered("/v1/chat/completions", request.clone(), &script())
+        .await;
+    let parts = events(response).await;
+    assert_eq!(parts.len(), 5);
+    let deltas: Vec<Value> = parts[..4]
+        .iter()
+        .map(|part| serde_json::from_str(part).unwrap())
+        .collect();
+    assert_eq!(
+        deltas[0]["choices"][0]["delta"],
+        json!({"role": "assistant", "content": ""})
+    );
+    assert_eq!(deltas[1]["choices"][0]["delta"], json!({"content": "Hel"}));
+    assert_eq!(deltas[2]["choices"][0]["delta"], json!({"content": "lo\n"}));
+    assert_eq!(
+        deltas[3]["choices"][0],
+        json!({"index": 0, "delta": {}, "finish_reason": "length", "logprobs": null})
+    );
+    assert!(
+        deltas
+            .iter()
+            .all(|delta| delta["object"] == "chat.completion.chunk" && delta["id"] == deltas[0]["id"])
+    );
+    assert_eq!(parts[4], "[DONE]");
+
+    request["stream_options"] = json!({"include_usage": true});
+    let (_, response) = fake.answered("/v1/chat/completions", request, &script()).await;
+    let parts = events(response).await;
+    let closing: Value = serde_json::from_str(&parts[4]).unwrap();
+    assert_eq!(
+        (&closing["choices"], &closing["usage"]["weir"]["frame_bits"]),
+        (&json!([]), &json!(50.0))
+    );
+    assert_eq!(parts[5], "[DONE]");
+}
+
+#[tokio::test]
+async fn a_text_completion_is_answered_both_ways() {
+    let fake = Fake::new(|_| {});
+    let request = json!({"model": "weir", "prompt": ["once"], "max_tokens": 4});
+    let (_, response) = fake.answered("/v1/completions", request.clone(), &script()).await;
+    let whole: Value = serde_json::from_str(&body(response).await).unwrap();
+    assert_eq!(
+        (&whole["object"], &whole["choices"][0]["text"]),
+        (&json!("text_completion"), &json!("Hello\n"))
+    );
+    let mut request = request;
+    request["stream"] = json!(true);
+    let (_, response) = fake.answered("/v1/completions", request, &script()).await;
+    let parts = events(response).await;
+    let first: Value = serde_json::from_str(&parts[0]).unwrap();
+    assert_eq!(first["choices"][0]["text"], "Hel");
+    assert_eq!(parts.len(), 4);
+}
+
+#[tokio::test]
+async fn lengths_are_refused_with_both_numbers() {
+    let fake = Fake::new(|_| {});
+    let request = json!({"model": "weir", "prompt": "word ".repeat(700)});
+    let error = problem(fake.post("/v1/completions", request.to_string()).await, 400).await;
+    assert_eq!(
+        (&error["param"], &error["code"]),
+        (&json!("prompt"), &json!("context_length_exceeded"))
+    );
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("500") && message.matches(char::is_numeric).count() > 3,
+        "{message}"
+    );
+    let request = json!({"model": "weir", "prompt": "a b c", "max_tokens": 599});
+    let error = problem(fake.post("/v1/completions", request.to_string()).await, 400).await;
+    assert!(error["message"].as_str().unwrap().contains("600"));
+    let request = json!({"model": "weir", "prompt": ""});
+    assert_eq!(
+        problem(fake.post("/v1/completions", request.to_string()).await, 400).await["param"],
+        "prompt"
+    );
+    let error = problem(fake.post("/v1/completions", "x".repeat(5000)).await, 413).await;
+    assert_eq!(error["code"], "body_too_large");
+    // A body that does not say its length is counted as it comes.
+    let pieces = (0..9).map(|_| Ok::<_, std::convert::Infallible>(vec![b' '; 1000]));
+    let body = Body::from_stream(futures_util::stream::iter(pieces));
+    problem(fake.post("/v1/completions", body).await, 413).await;
+}
+
+#[tokio::test]
+async fn wrong_models_paths_and_methods_are_refused() {
+    let fake = Fake::new(|_| {});
+    let request = json!({"model": "gpt", "messages": [{"role": "user", "content": "hi"}]});
+    let error = problem(fake.post("/v1/chat/completions", request.to_string()).await, 404).await;
+    assert_eq!(error["code"], "model_not_found");
+    problem(fake.post("/v1/nothing", "").await, 404).await;
+    let get = HttpRequest::get("/v1/chat/completions")
+        .body(Body::empty())
+        .unwrap();
+    problem(fake.send(get).await, 405).await;
+    let error = problem(fake.post("/v1/chat/completions", "{").await, 400).await;
+    assert_eq!(error["code"], "malformed_json");
+    let get = |path: &str| HttpRequest::get(path).body(Body::empty()).unwrap();
+    problem(fake.send(get("/v1/models/gpt")).await, 404).await;
+    assert_eq!(fake.send(get("/v1/models/weir")).await.status(), StatusCode::OK);
+    let list: Value = serde_json::from_str(&body(fake.send(get("/v1/models")).await).await).unwrap();
+    assert_eq!(list["data"][0]["id"], "weir");
+}
+
+#[tokio::test]
+async fn keys_are_asked_for() {
+    let fake = Fake::with_keys(&["sk-one"], |_| {});
+    let error = problem(fake.post("/v1/chat/completions", hello().to_string()).await, 401).await;
+    assert_eq!(error["code"], "invalid_api_key");
+    for (key, status) in [("Bearer sk-one", 200), ("Bearer sk-two", 401), ("sk-one", 401)] {
+        let request = HttpRequest::get("/v1/models")
+            .header("authorization", key)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(fake.send(request).await.status().as_u16(), status, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn an_absent_inner_is_503_until_it_returns() {
+    let fake = Fake::new(|_| {});
+    fake.edge.desk.health.set(Err("no answer for 3 s".to_owned()));
+    let error = problem(fake.post("/v1/chat/completions", hello().to_string()).await, 503).await;
+    assert_eq!(error["code"], "inner_away");
+    assert!(error["message"].as_str().unwrap().contains("no answer for 3 s"));
+    let health = || HttpRequest::get("/healthz").body(Body::empty()).unwrap();
+    problem(fake.send(health()).await, 503).await;
+    fake.edge.desk.health.set(Ok(()));
+    assert_eq!(fake.send(health()).await.status(), StatusCode::OK);
+    let (_, response) = fake.answered("/v1/chat/completions", hello(), &script()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn failures_become_statuses_or_error_events() {
+    let cases = [
+        (Failure::Busy { limit: 1 }, 429),
+        (Failure::Away("x".to_owned()), 503),
+        (Failure::Lost("x".to_owned()), 503),
+        (Failure::Refused, 503),
+        (Failure::Engine, 502),
+        (Failure::Waited { seconds: 1 }, 503),
+        (Failure::Stopping, 503),
+    ];
+    for (failure, status) in cases {
+        let fake = Fake::new(|_| {});
+        let failed = Event::Failed(failure);
+        let (_, response) = fake
+            .answered("/v1/chat/completions", hello(), std::slice::from_ref(&failed))
+            .await;
+        problem(response, status).await;
+        let mut request = hello();
+        request["stream"] = json!(true);
+        let (_, response) = fake
+            .answered(
+                "/v1/chat/completions",
+                request.clone(),
+                std::slice::from_ref(&failed),
+            )
+            .await;
+        problem(response, status).await;
+        let late = [Event::Admitted, Event::Text("a".to_owned()), failed];
+        let (_, response) = fake.answered("/v1/chat/completions", request, &late).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let parts = events(response).await;
+        let last: Value = serde_json::from_str(parts.last().unwrap()).unwrap();
+        assert!(last["error"]["message"].is_string(), "{last}");
+    }
+}
+
+#[tokio::test]
+async fn seats_are_limited() {
+    let fake = Fake::new(|_| {});
+    let first = fake.post("/v1/chat/completions", hello().to_string());
+    let second = async {
+        let ask = fake.next_ask().await;
+        let error = problem(fake.post("/v1/chat/completions", hello().to_string()).await, 429).await;
+        assert!(script().into_iter().all(|event| ask.tell(event)));
+        error
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.status(), StatusCode::OK);
+    assert!(second["message"].as_str().unwrap().contains('1'));
+}
+
+#[tokio::test]
+async fn a_user_who_leaves_or_waits_too_long_is_cancelled() {
+    let fake = Fake::new(|limits| limits.request_timeout_s = 0);
+    problem(fake.post("/v1/chat/completions", hello().to_string()).await, 504).await;
+    let ask = fake.next_ask().await;
+    assert!(matches!(fake.commands.recv(), Ok(Command::Cancel(id)) if id == ask.id));
+
+    let fake = Fake::new(|_| {});
+    let mut request = hello();
+    request["stream"] = json!(true);
+    let (ask, response) = fake
+        .answered("/v1/chat/completions", request, &script()[..2])
+        .await;
+    drop(response);
+    assert!(matches!(fake.commands.recv(), Ok(Command::Cancel(id)) if id == ask.id));
+    // The seat is free again.
+    let (_, response) = fake.answered("/v1/chat/completions", hello(), &script()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// A listener closes a connection whose head never ends, and stops when told.
+#[tokio::test]
+async fn slow_heads_are_cut_off() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let fake = Fake::new(|_| {});
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let connections = Connections {
+        limit: 2,
+        header_timeout: Duration::from_millis(50),
+        grace: Duration::from_secs(1),
+    };
+    let server = tokio::spawn(serve(
+        listener,
+        router(Arc::clone(&fake.edge)),
+        connections,
+        stopped,
+    ));
+    let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
+    slow.write_all(b"GET /healthz HTTP/1.1\r\nx: y").await.unwrap();
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    let mut quick = tokio::net::TcpStream::connect(address).await.unwrap();
+    quick
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    quick.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    stop.send(true).unwrap();
+    server.await.unwrap();
+}
+
+/// The embedded one: "word " is at least a token.
+fn tokenizer() -> Tokenizer {
+    Tokenizer::from_bytes("embedded", weir_model::embedded::weak()).unwrap()
+}

@@ -1,0 +1,297 @@
+//! Reading a batch's frames: decoder, live answers, text. Sans-IO; `threads` gives each batch a thread of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use weir_codec::{Decoder, End, Settings, Vocabulary};
+use weir_model::Predict;
+
+use crate::ask::{Ask, Event, Failure, Finish, Usage};
+use crate::metrics::Metrics;
+use crate::text::Text;
+
+/// What the session side asks of a reader. Everything of one batch comes in one order, and is done in it.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A session has begun or ended: whatever was live fails for the reason.
+    Session(u64, Failure),
+    /// The next message has been submitted: a query for a slot.
+    Open(u8, Ask),
+    /// The next message has been submitted: a cancel of a slot.
+    Cancel(u8),
+    /// The next frame's code.
+    Frame(Vec<u8>),
+    /// Tells all users that there will be no answer; the frames still have to be read.
+    Fail(Failure),
+}
+
+/// What a frame said, for the session.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Report {
+    pub(crate) batch: u16,
+    /// The session that the frame was of.
+    pub(crate) session: u64,
+    /// Or why it cannot be read: both ends are out of step.
+    pub(crate) read: Result<Read, String>,
+}
+
+/// A frame that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Read {
+    /// Messages that inner has taken in since the session began.
+    pub(crate) taken_in: u32,
+    /// State of the coder after it.
+    pub(crate) digest: u64,
+    /// Whether any slot is still owed tokens.
+    pub(crate) live: bool,
+    /// Slots that have ended, and whose they were.
+    pub(crate) ended: Vec<(u8, u64)>,
+}
+
+/// Makes an instance of the weak model.
+pub(crate) type Fresh<P> = Box<dyn Fn() -> Result<P, weir_model::Error> + Send>;
+
+/// A batch's decoder and the answers that it is in the middle of.
+pub(crate) struct Reader<P: Predict> {
+    batch: u16,
+    /// Makes a weak model without slots: each session begins with a fresh one.
+    fresh: Fresh<P>,
+    settings: Settings,
+    decoder: Result<Decoder<P>, weir_model::Error>,
+    vocabulary: Vocabulary,
+    /// Bytes of a frame before its code.
+    header_len: usize,
+    session: u64,
+    /// Messages that no frame has taken in yet, oldest first.
+    pending: VecDeque<Pending>,
+    live: BTreeMap<u8, Live>,
+    taken_in: u32,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Open(u8, Ask),
+    Cancel(u8),
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Live {
+    ask: Ask,
+    text: Text,
+    usage: Usage,
+}
+
+/// Why a frame cannot be read.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Codec(#[from] weir_codec::Error),
+    #[error("the weak model could not be made anew: {0}")]
+    NoModel(String),
+    #[error("a frame takes in {taken_in} messages, of {pending} that wait")]
+    TakenIn { taken_in: u32, pending: usize },
+}
+
+impl<P: Predict> Reader<P> {
+    /// A reader of a batch in which nothing is live. `header_len`: bytes of a frame before its code.
+    pub(crate) fn new(
+        batch: u16,
+        fresh: Fresh<P>,
+        vocabulary: Vocabulary,
+        settings: Settings,
+        header_len: usize,
+        metrics: Metrics,
+    ) -> Self {
+        let decoder = fresh().map(|model| Decoder::new(model, vocabulary.clone(), settings));
+        let (pending, live) = (VecDeque::new(), BTreeMap::new());
+        Self {
+            batch,
+            fresh,
+            settings,
+            decoder,
+            vocabulary,
+            header_len,
+            session: 0,
+            pending,
+            live,
+            taken_in: 0,
+            metrics,
+        }
+    }
+
+    /// Does what an order asks; a frame gives a report.
+    pub(crate) fn order(&mut self, order: Order) -> Option<Report> {
+        match order {
+            Order::Session(session, why) => {
+                self.fail(&why);
+                // An untouched decoder is as good as a new one.
+                if self.taken_in > 0 || self.decoder.is_err() {
+                    let model = (self.fresh)();
+                    self.decoder =
+                        model.map(|model| Decoder::new(model, self.vocabulary.clone(), self.settings));
+                }
+                self.pending.clear();
+                self.live.clear();
+                self.taken_in = 0;
+                self.session = session;
+                None
+            }
+            Order::Open(slot, ask) => {
+                self.pending.push_back(Pending::Open(slot, ask));
+                None
+            }
+            Order::Cancel(slot) => {
+                self.pending.push_back(Pending::Cancel(slot));
+                None
+            }
+            Order::Fail(why) => {
+                self.fail(&why);
+                None
+            }
+            Order::Frame(code) => {
+                let read = self.frame(&code).map_err(|error| error.to_string());
+                Some(Report {
+                    batch: self.batch,
+                    session: self.session,
+                    read,
+                })
+            }
+        }
+    }
+
+    /// Reads a frame and tells the users what it says.
+    fn frame(&mut self, code: &[u8]) -> Result<Read, Error> {
+        let decoder = self
+            .decoder
+            .as_mut()
+            .map_err(|error| Error::NoModel(error.to_string()))?;
+        let begun = decoder.begin(code)?;
+        let taken_in = begun.taken_in;
+        if taken_in as usize > self.pending.len() {
+            return Err(Error::TakenIn {
+                taken_in,
+                pending: self.pending.len(),
+            });
+        }
+        // SPEC 6.5: only here do both ends change the set of live slots.
+        for message in self.pending.drain(..taken_in as usize) {
+            match message {
+                Pending::Open(slot, ask) => {
+                    decoder.open(slot, &ask.query)?;
+                    let prompt_tokens = u32::try_from(ask.query.prompt.len()).unwrap_or(u32::MAX);
+                    let usage = Usage {
+                        prompt_tokens,
+                        ..Usage::default()
+                    };
+                    self.live.insert(
+                        slot,
+                        Live {
+                            text: Text::new(&ask.query.stop),
+                            ask,
+                            usage,
+                        },
+                    );
+                }
+                // A cancel that crossed the answer's end finds nothing.
+                Pending::Cancel(slot) => {
+                    if self.live.remove(&slot).is_some() {
+                        decoder.close(slot);
+                    }
+                }
+            }
+        }
+        self.taken_in += taken_in;
+        let decoded = decoder.finish(begun)?;
+
+        let frame_bits = (self.header_len + code.len()) as f64 * 8.0;
+        let stats = &decoded.stats;
+        // What belongs to no token is shared among them equally.
+        let shared = (frame_bits - stats.coded_bits) / f64::from(stats.tokens.max(1));
+        for slot in &stats.slots {
+            if let Some(live) = self.live.get_mut(&slot.slot) {
+                live.usage.completion_tokens += slot.tokens;
+                live.usage.coded_bits += slot.coded_bits;
+                live.usage.plain_bits += slot.plain_bits;
+                live.usage.frame_bits += slot.coded_bits + shared * f64::from(slot.tokens);
+            }
+        }
+        self.metrics.frames.inc();
+        self.metrics.frame_bits.inc_by(frame_bits as u64);
+        self.metrics.tokens.inc_by(u64::from(stats.tokens));
+        self.metrics.coded_bits.inc_by(stats.coded_bits);
+        self.metrics.plain_bits.inc_by(stats.plain_bits);
+
+        let mut ended = Vec::new();
+        for answer in &decoded.answers {
+            let Some(live) = self.live.get_mut(&answer.slot) else {
+                continue;
+            };
+            let tokens = answer.tokens.iter();
+            let bytes: Vec<u8> = tokens
+                .flat_map(|&token| self.vocabulary.token_bytes(token))
+                .copied()
+                .collect();
+            let text = live.text.push(&bytes);
+            live.say(text);
+            if let Some(end) = answer.end {
+                live.end(end, &self.metrics);
+                ended.push((answer.slot, live.ask.id));
+                self.live.remove(&answer.slot);
+            }
+        }
+        Ok(Read {
+            taken_in: self.taken_in,
+            digest: decoded.digest,
+            live: !self.live.is_empty(),
+            ended,
+        })
+    }
+
+    fn fail(&self, why: &Failure) {
+        let pending = self.pending.iter().filter_map(|message| match message {
+            Pending::Open(_, ask) => Some(ask),
+            Pending::Cancel(_) => None,
+        });
+        for ask in pending.chain(self.live.values().map(|live| &live.ask)) {
+            if ask.tell(Event::Failed(why.clone())) {
+                self.metrics.failed.inc();
+            }
+        }
+    }
+}
+
+impl Live {
+    fn say(&self, text: String) {
+        if !text.is_empty() {
+            self.ask.tell(Event::Text(text));
+        }
+    }
+
+    fn end(&mut self, end: End, metrics: &Metrics) {
+        let finish = match end {
+            End::Token | End::Stop(_) => Ok(Finish::Stop),
+            End::MaxTokens => Ok(Finish::Length),
+            End::Refused => Err(Failure::Refused),
+            End::Failed => Err(Failure::Engine),
+        };
+        match finish {
+            Ok(finish) => {
+                let rest = self.text.finish();
+                self.say(rest);
+                self.ask.tell(Event::Done {
+                    finish,
+                    usage: self.usage,
+                });
+                metrics.answered.inc();
+            }
+            Err(failure) => {
+                self.ask.tell(Event::Failed(failure));
+                metrics.failed.inc();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use weir_codec::testing::{Markov, letters};
+use weir_codec::{Encoder, Offer, Query, Sampling, Settings};
+
+use super::*;
+
+const VOCAB: usize = 52;
+const END: u32 = 51;
+const HEADER: usize = 5;
+
+/// A reader, and the encoder of inner's end.
+struct World {
+    encoder: Encoder<Markov>,
+    reader: Reader<Markov>,
+    metrics: Metrics,
+}
+
+impl World {
+    fn new() -> Self {
+        let settings = Settings::default();
+        let vocabulary = letters(VOCAB, END);
+        let encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
+        let metrics = Metrics::default();
+        let fresh = Box::new(|| Ok(Markov::new(VOCAB)));
+        let reader = Reader::new(0, fresh, vocabulary, settings, HEADER, metrics.clone());
+        Self {
+            encoder,
+            reader,
+            metrics,
+        }
+    }
+
+    /// Submits a query; inner has not taken it in.
+    fn open(
+        &mut self,
+        slot: u8,
+        id: u64,
+        max_tokens: u32,
+        stop: &[&str],
+    ) -> (Query, UnboundedReceiver<Event>) {
+        let stop = stop.iter().map(|stop| stop.as_bytes().to_vec()).collect();
+        let query = Query {
+            seed: [id as u8; 16],
+            sampling: Sampling::at(1.0),
+            max_tokens,
+            stop,
+            prompt: vec![3, 4],
+        };
+        let (events, inbox) = unbounded_channel();
+        assert!(
+            self.reader
+                .order(Order::Open(
+                    slot,
+                    Ask {
+                        id,
+                        query: query.clone(),
+                        events
+                    }
+                ))
+                .is_none()
+        );
+        (query, inbox)
+    }
+
+    /// Inner sends a frame, the reader reads it.
+    fn frame(&mut self, taken_in: u32, offers: &[(u8, Offer<'_>)]) -> (Result<Read, String>, u64, Vec<u8>) {
+        let mut code = Vec::new();
+        let sealed = self.encoder.frame(taken_in, offers, 1400, &mut code).unwrap();
+        let report = self.reader.order(Order::Frame(code.clone())).unwrap();
+        (report.read, sealed.digest, code)
+    }
+}
+
+fn text(inbox: &mut UnboundedReceiver<Event>) -> (String, Option<Event>) {
+    let mut text = String::new();
+    loop {
+        match inbox.try_recv() {
+            Ok(Event::Text(piece)) => text += &piece,
+            Ok(event) => return (text, Some(event)),
+            Err(_) => return (text, None),
+        }
+    }
+}
+
+#[test]
+fn two_answers_share_frames_and_their_bits() {
+    let mut world = World::new();
+    let (first, mut one) = world.open(0, 1, 3, &[]);
+    let (second, mut two) = world.open(7, 2, 100, &["zz"]);
+    world.encoder.open(0, &first).unwrap();
+    world.encoder.open(7, &second).unwrap();
+    // "abc" reaches max_tokens, "defz" goes on, and its z may begin the stop string.
+    let offers = [(0, Offer::Tokens(&[0, 1, 2])), (7, Offer::Tokens(&[3, 4, 5, 25]))];
+    let (read, digest, code) = world.frame(2, &offers);
+    assert_eq!(
+        read,
+        Ok(Read {
+            taken_in: 2,
+            digest,
+            live: true,
+            ended: vec![(0, 1)]
+        })
+    );
+    let (said, end) = text(&mut one);
+    assert_eq!(said, "abc");
+    let Some(Event::Done {
+        finish: Finish::Length,
+        usage: first,
+    }) = end
+    else {
+        panic!("{end:?}")
+    };
+    assert_eq!((first.prompt_tokens, first.completion_tokens), (2, 3));
+    assert_eq!(text(&mut two), ("def".to_owned(), None));
+
+    let (read, digest, more) = world.frame(0, &[(7, Offer::Tokens(&[25]))]);
+    assert_eq!(
+        read,
+        Ok(Read {
+            taken_in: 2,
+            digest,
+            live: false,
+            ended: vec![(7, 2)]
+        })
+    );
+    let (said, end) = text(&mut two);
+    assert_eq!(said, "", "the stop string is cut");
+    let Some(Event::Done {
+        finish: Finish::Stop,
+        usage: second,
+    }) = end
+    else {
+        panic!("{end:?}")
+    };
+    assert_eq!(second.completion_tokens, 5);
+    let frames = (2 * HEADER + code.len() + more.len()) as f64 * 8.0;
+    assert!((first.frame_bits + second.frame_bits - frames).abs() < 1e-6);
+    assert_eq!(world.metrics.frame_bits.get() as f64, frames);
+    assert_eq!((world.metrics.tokens.get(), world.metrics.answered.get()), (8, 2));
+}
+
+#[test]
+fn an_end_token_ends_and_refusals_are_told() {
+    let mut world = World::new();
+    let (query, mut ended) = world.open(0, 1, 50, &[]);
+    world.encoder.open(0, &query).unwrap();
+    let (query, mut refused) = world.open(1, 2, 50, &[]);
+    world.encoder.open(1, &query).unwrap();
+    let (read, ..) = world.frame(2, &[(0, Offer::Tokens(&[0, END])), (1, Offer::Refused)]);
+    assert_eq!(read.unwrap().ended, [(0, 1), (1, 2)]);
+    assert!(matches!(
+        text(&mut ended),
+        (
+            _,
+            Some(Event::Done {
+                finish: Finish::Stop,
+                ..
+            })
+        )
+    ));
+    assert_eq!(text(&mut refused).1, Some(Event::Failed(Failure::Refused)));
+}
+
+#[test]
+fn a_cancel_counts_when_it_is_taken_in() {
+    let mut world = World::new();
+    let (query, mut first) = world.open(0, 1, 50, &[]);
+    world.encoder.open(0, &query).unwrap();
+    world.reader.order(Order::Cancel(0));
+    let (again, mut second) = world.open(0, 2, 50, &[]);
+    let (read, ..) = world.frame(1, &[(0, Offer::Tokens(&[0]))]);
+    assert_eq!(read.unwrap().taken_in, 1);
+    assert_eq!(text(&mut first).0, "a");
+    world.encoder.close(0);
+    world.encoder.open(0, &again).unwrap();
+    let (read, ..) = world.frame(2, &[(0, Offer::Tokens(&[1]))]);
+    assert_eq!(read.unwrap().taken_in, 3);
+    assert_eq!(
+        (text(&mut first).0.as_str(), text(&mut second).0.as_str()),
+        ("", "b")
+    );
+}
+
+#[test]
+fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
+    let mut world = World::new();
+    let (query, mut inbox) = world.open(0, 1, 50, &[]);
+    world.encoder.open(0, &query).unwrap();
+    let (_, mut waiting) = world.open(1, 2, 50, &[]);
+    world.frame(1, &[(0, Offer::Tokens(&[0]))]).0.unwrap();
+    let (read, ..) = world.frame(9, &[(0, Offer::Tokens(&[1]))]);
+    assert!(read.unwrap_err().contains("9 messages"));
+    let lost = Failure::Lost("silence".to_owned());
+    assert!(world.reader.order(Order::Session(5, lost.clone())).is_none());
+    assert_eq!(text(&mut inbox).1, Some(Event::Failed(lost.clone())));
+    assert_eq!(text(&mut waiting).1, Some(Event::Failed(lost)));
+
+    world.encoder = World::new().encoder;
+    let (query, mut inbox) = world.open(0, 3, 50, &[]);
+    world.encoder.open(0, &query).unwrap();
+    world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
+    assert_eq!(text(&mut inbox).0, "h");
+}

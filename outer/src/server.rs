@@ -1,0 +1,304 @@
+//! The whole server, assembled: model and tokenizer, session, edge, listeners.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use weir_codec::{Settings, Vocabulary, agreement};
+use weir_link::{Address, Link, Udp};
+use weir_model::{Model, Options, Predict, Tokenizer, embedded};
+use weir_wire::{Agreement, CheckWidth, Format, IdWidth, OuterConfig, OuterSession, Parameters};
+
+use crate::admission::Admission;
+use crate::ask::{Command, Desk, Health};
+use crate::clock;
+use crate::config::{Config, Limits, LinkConfig, SessionConfig, WeakConfig};
+use crate::http::{Connections, Edge, Keys, router, serve};
+use crate::metrics::Metrics;
+use crate::pump::Pump;
+use crate::reader::{Fresh, Reader};
+use crate::threads::Session;
+
+/// A running server; for programs that embed it.
+pub struct Server {
+    http: SocketAddr,
+    metrics: Option<SocketAddr>,
+    desk: Desk,
+    stop: watch::Sender<bool>,
+    ended: watch::Receiver<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    session: std::thread::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Server {
+    /// Loads the weak model, opens the link and listens. Must be called within a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// What cannot be loaded, opened or bound, by name.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let keys = Keys::new(&config.api_keys)?;
+        let parameters = parameters(&config.session, config.link.mtu)?;
+        let address = address(&config.link)?;
+        let link = Udp::open(address).context("link")?;
+        ensure!(
+            config.link.mtu <= link.mtu(),
+            "link.mtu: {} bytes do not fit this link's {}",
+            config.link.mtu,
+            link.mtu()
+        );
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listen {}", config.listen))?;
+        let scraped = match config.metrics {
+            None => None,
+            Some(at) => Some(
+                TcpListener::bind(at)
+                    .await
+                    .with_context(|| format!("metrics {at}"))?,
+            ),
+        };
+
+        let weak = Weak::load(config)?;
+        let limits = limits(&config.limits, &config.weak, weak.context);
+        let metrics = Metrics::default();
+        let health = Arc::new(Health::new("no session yet"));
+        let session = OuterSession::new(OuterConfig::new(parameters, weak.agreement)).context("session")?;
+        let SessionConfig { batches, slots, .. } = config.session;
+        let admission = Admission::new(batches, slots, config.weak.kv_tokens, limits.queue);
+        let patience = Duration::from_secs(limits.queue_timeout_s);
+        let pump = Pump::new(session, admission, patience, Arc::clone(&health), metrics.clone());
+        let header_len = parameters.format.header_len();
+        let readers = (0..batches).map(|batch| {
+            let (model, options) = (Arc::clone(&weak.model), weak.options.clone());
+            let fresh: Fresh<Model> = Box::new(move || model.twin(&options));
+            Reader::new(
+                batch,
+                fresh,
+                weak.vocabulary.clone(),
+                weak.settings,
+                header_len,
+                metrics.clone(),
+            )
+        });
+        let (over, ended) = watch::channel(false);
+        let session = Session::start(link, pump, readers.collect(), metrics.clone(), move || {
+            // Nobody may be waiting.
+            let _ = over.send(true);
+        })?;
+
+        let waker = session.waker;
+        let seats = usize::from(batches) * usize::from(slots) + limits.queue;
+        // A wake fails only when the poll is gone, and then nobody sleeps in it.
+        let desk = Desk::new(session.commands, move || drop(waker.wake()), health, seats);
+        let connections = Connections {
+            limit: limits.connections,
+            header_timeout: Duration::from_secs(limits.body_timeout_s),
+            grace: GRACE,
+        };
+        let edge = Edge {
+            desk: desk.clone(),
+            tokenizer: Arc::new(weak.tokenizer),
+            model: config.model.clone(),
+            keys,
+            limits,
+            started: clock::unix_seconds(),
+        };
+        let (stop, stopped) = watch::channel(false);
+        let http = listener.local_addr().context("listen")?;
+        let mut listeners = vec![tokio::spawn(serve(
+            listener,
+            router(Arc::new(edge)),
+            connections,
+            stopped.clone(),
+        ))];
+        let mut scraped_at = None;
+        if let Some(listener) = scraped {
+            scraped_at = Some(listener.local_addr().context("metrics")?);
+            let few = Connections {
+                limit: 16,
+                ..connections
+            };
+            listeners.push(tokio::spawn(serve(listener, metrics.router(), few, stopped)));
+        }
+        tracing::info!(%http, model = config.model, link = %address, "listening");
+        Ok(Self {
+            http,
+            metrics: scraped_at,
+            desk,
+            stop,
+            ended,
+            listeners,
+            session: session.thread,
+        })
+    }
+
+    /// Where the API is, with the port that the system chose if 0 was asked for.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the metrics are, if anywhere.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Returns when the session's thread has ended, which it does not do by itself; [`Server::stop`] says why.
+    pub async fn failed(&mut self) {
+        // The sender is gone once it has sent.
+        let _ = self.ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Stops accepting, cancels what is live, waits a few seconds for all to end.
+    ///
+    /// # Errors
+    /// The session's thread had failed.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        // Each is told; if one has ended already, it needs not be.
+        let _ = self.stop.send(true);
+        let _ = self.desk.send(Command::Stop);
+        for listener in self.listeners {
+            listener.await.context("a listener panicked")?;
+        }
+        let session = tokio::task::spawn_blocking(move || self.session.join()).await?;
+        session.unwrap_or_else(|_| anyhow::bail!("the session's thread panicked"))
+    }
+}
+
+/// The weak model as far as outer needs it.
+struct Weak {
+    tokenizer: Tokenizer,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    /// Holds the weights; each batch has a twin with slots and threads of its own.
+    model: Arc<Model>,
+    options: Options,
+    agreement: Agreement,
+    /// Most positions of one query.
+    context: usize,
+}
+
+impl Weak {
+    fn load(config: &Config) -> anyhow::Result<Self> {
+        let WeakConfig {
+            file,
+            kv_tokens,
+            max_context,
+            ..
+        } = &config.weak;
+        let threads = match config.weak.threads {
+            // Batches are read side by side.
+            0 => {
+                std::thread::available_parallelism().map_or(1, usize::from)
+                    / usize::from(config.session.batches)
+            }
+            threads => threads,
+        };
+        let (kv_tokens, max_context) = (*kv_tokens, *max_context);
+        let options = Options {
+            kernel: config.kernel()?,
+            threads: threads.max(1),
+            kv_tokens,
+            max_context,
+        };
+        Model::self_check(&options)?;
+        let bytes = (file == "embedded").then(embedded::weak);
+        let (tokenizer, model) = match bytes {
+            Some(bytes) => (
+                Tokenizer::from_bytes(file, bytes)?,
+                Model::from_bytes(file, bytes, &options)?,
+            ),
+            None => (
+                Tokenizer::load(Path::new(file))?,
+                Model::load(Path::new(file), &options)?,
+            ),
+        };
+        let tokens = 0..u32::try_from(tokenizer.vocab()).context("vocabulary")?;
+        let vocabulary = Vocabulary {
+            bytes: tokens.map(|token| tokenizer.token_bytes(token).into()).collect(),
+            end: tokenizer.end_tokens().to_vec(),
+        };
+        let full = u8::try_from(config.session.tokens_per_tick).context("session.tokens_per_tick")?;
+        let settings = Settings { full };
+        let agreement = Agreement {
+            model: model.hash(),
+            tokenizer: tokenizer.hash(),
+            codec: agreement(&settings),
+            service: [0; 32],
+        };
+        let info = model.info();
+        let kernel = info.kernel.name();
+        tracing::info!(
+            file,
+            architecture = info.architecture,
+            kernel,
+            threads = options.threads,
+            "weak model"
+        );
+        let context = model.max_context();
+        Ok(Self {
+            tokenizer,
+            vocabulary,
+            settings,
+            model: Arc::new(model),
+            options,
+            agreement,
+            context,
+        })
+    }
+}
+
+/// The configured limits, lowered to what the weak model has room for.
+fn limits(limits: &Limits, weak: &WeakConfig, context: usize) -> Limits {
+    let context_tokens = limits.context_tokens.min(context).min(weak.kv_tokens);
+    Limits {
+        context_tokens,
+        ..limits.clone()
+    }
+}
+
+fn parameters(session: &SessionConfig, mtu: usize) -> anyhow::Result<Parameters> {
+    let id = match session.id_bits {
+        8 => IdWidth::One,
+        16 => IdWidth::Two,
+        bits => anyhow::bail!("session.id_bits: 8 or 16, not {bits}"),
+    };
+    let check = match session.check_bytes {
+        2 => CheckWidth::Two,
+        4 => CheckWidth::Four,
+        bytes => anyhow::bail!("session.check_bytes: 2 or 4, not {bytes}"),
+    };
+    let tick = session
+        .tick_ms
+        .checked_mul(1000)
+        .context("session.tick_ms: too long")?;
+    let parameters = Parameters {
+        format: Format { id, check },
+        window: session.window,
+        batches: session.batches,
+        tokens_per_tick: u16::try_from(session.tokens_per_tick).context("session.tokens_per_tick")?,
+        tick,
+        mtu: u16::try_from(mtu).context("link.mtu")?,
+        ..Parameters::default()
+    };
+    parameters.validate()?;
+    Ok(parameters)
+}
+
+/// Both ends of the link as one address.
+fn address(link: &LinkConfig) -> anyhow::Result<Address> {
+    let LinkConfig { local, peer, .. } = link;
+    let (_, own) = local
+        .split_once("://")
+        .with_context(|| format!("link.local: {local:?} is not a URL"))?;
+    let url = format!("{peer}?bind={own}");
+    url.parse()
+        .with_context(|| format!("link.local = {local:?}, link.peer = {peer:?}"))
+}
+
+/// After a stop: how long connections may take to end.
+const GRACE: Duration = Duration::from_secs(3);
