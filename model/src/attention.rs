@@ -111,3 +111,54 @@ fn mix<'a, const N: usize>(
         *out = sum / total;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against the textbook in f64, for lengths around pages and a width that is not a power of two.
+    #[test]
+    fn attention_is_a_softmax_mean() {
+        for width in [16, 48, 64] {
+            let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 300.0 - 1.6;
+            let pages: Vec<(Vec<f32>, Vec<f32>)> = (0..3)
+                .map(|p| {
+                    (0..width * PAGE)
+                        .map(|i| (number(i + p * 5), number(i * 3 + p)))
+                        .unzip()
+                })
+                .collect();
+            let query: Vec<f32> = (0..width).map(|i| number(i * 11)).collect();
+            let scale = 1.0 / (width as f32).sqrt();
+            for len in [1, 15, 64, 65, 130, 192] {
+                let mut out = vec![f32::NAN; width];
+                let views = pages.iter().map(|(k, v)| (&k[..], &v[..]));
+                Attend {
+                    query: &query,
+                    len,
+                    scale,
+                    pages: views,
+                    scores: &mut vec![9.0; 3],
+                    out: &mut out,
+                }
+                .run();
+                let score = |j: usize| -> f64 {
+                    let keys = &pages[j / PAGE].0;
+                    (0..width)
+                        .map(|d| f64::from(query[d]) * f64::from(keys[d * PAGE + j % PAGE]))
+                        .sum()
+                };
+                let weights: Vec<f64> = (0..len).map(|j| (score(j) * f64::from(scale)).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for (d, out) in out.iter().enumerate() {
+                    let value = |j: usize| f64::from(pages[j / PAGE].1[j % PAGE * width + d]);
+                    let mean = weights.iter().enumerate().map(|(j, w)| w * value(j)).sum::<f64>() / total;
+                    assert!(
+                        (f64::from(*out) - mean).abs() < 1e-5,
+                        "{width} {len} {d}: {out} {mean}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::digest;
 use crate::testing::{Tiny, tiny_gguf};
-use crate::{Error, Kernel, Model, Options, Predict, Slot, Token};
+use crate::{Error, Kernel, Model, Options, Predict, Slot, Token, embedded};
 use std::path::PathBuf;
 
 fn options(kernel: Kernel, threads: usize) -> Options {
@@ -188,12 +188,17 @@ fn twins_share_weights_and_nothing_else() {
 /// Compares with `vectors/logits.json`, or writes it where `WEIR_BLESS` is set.
 #[test]
 fn vectors() {
+    let weak = || ("weak", embedded::weak().to_vec());
+    let tinies = Tiny::GOLDEN
+        .iter()
+        .map(|config| (config.name(), tiny_gguf(config)));
     let mut digests = std::collections::BTreeMap::new();
-    for config in Tiny::GOLDEN {
+    for (name, bytes) in tinies.chain([weak()]) {
         for kernel in kernels() {
-            let got = digest::golden(&mut tiny(&config, &options(kernel, 2))).unwrap();
-            let first = digests.entry(config.name()).or_insert_with(|| got.clone());
-            assert_eq!(&got, first, "{}", kernel.name());
+            let mut model = Model::from_bytes(name, &bytes, &options(kernel, 2)).unwrap();
+            let got = digest::golden(&mut model).unwrap();
+            let first = digests.entry(name).or_insert_with(|| got.clone());
+            assert_eq!(&got, first, "{name} {}", kernel.name());
         }
     }
     if std::env::var_os("WEIR_BLESS").is_some() {

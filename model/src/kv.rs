@@ -192,3 +192,59 @@ impl Pool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_used_again() {
+        let mut pool = Pool::new(
+            Shape {
+                layers: 1,
+                heads: 1,
+                width: 16,
+            },
+            3 * PAGE,
+            1000,
+        );
+        let a = pool.open().unwrap();
+        for i in 0..PAGE + 1 {
+            assert_eq!(pool.push(a).unwrap(), i);
+        }
+        let b = pool.open().unwrap();
+        assert!(pool.check([b].into_iter().cycle().take(PAGE + 1)).is_err());
+        pool.truncate(a, PAGE);
+        pool.check([b].into_iter().cycle().take(2 * PAGE)).unwrap();
+        pool.close(a);
+        assert!(matches!(pool.push(a), Err(Error::NoSlot(_))));
+        for _ in 0..3 * PAGE {
+            pool.push(b).unwrap();
+        }
+        assert!(matches!(pool.push(b), Err(Error::PoolFull { .. })));
+        assert_eq!((pool.len(a), pool.len(b)), (0, 3 * PAGE));
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut pool = Pool::new(
+            Shape {
+                layers: 2,
+                heads: 2,
+                width: 16,
+            },
+            200,
+            1000,
+        );
+        let slot = pool.open().unwrap();
+        for p in 0..70 {
+            let at = pool.push(slot).unwrap();
+            let keys: Vec<f32> = (0..32).map(|i| (p * 100 + i) as f32).collect();
+            let values: Vec<f32> = keys.iter().map(|k| -k).collect();
+            pool.write(slot, at, 1, &keys, &values);
+        }
+        let (keys, values) = pool.head(slot, 1, 1).nth(1).unwrap();
+        assert_eq!(keys[3 * PAGE + 5], (69 * 100 + 16 + 3) as f32);
+        assert_eq!(values[5 * 16 + 3], -((69 * 100 + 16 + 3) as f32));
+    }
+}

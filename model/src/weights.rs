@@ -303,3 +303,79 @@ pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Resul
     };
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Tiny, tiny_gguf};
+
+    /// Every block format, repacked and read back as numbers, against candle's reading of the same bytes.
+    #[test]
+    fn repacked_weights_are_what_candle_reads() {
+        let bytes = tiny_gguf(&Tiny::GOLDEN[1]);
+        let gguf = gguf::Gguf::parse("tiny", &bytes).unwrap();
+        let mut kinds = Vec::new();
+        for (name, tensor) in gguf.tensors.iter().filter(|(_, t)| t.dims.len() == 2) {
+            let matrix = Matrix::from_gguf("tiny", name, tensor).unwrap();
+            let storage = QStorage::from_data(Cow::Owned(tensor.bytes.to_vec()), &Device::Cpu, tensor.dtype);
+            let dense = QTensor::new(storage.unwrap(), CandleShape::from(tensor.dims.clone())).unwrap();
+            let dense: Vec<Vec<f32>> = dense.dequantize(&Device::Cpu).unwrap().to_vec2().unwrap();
+            for (row, expected) in dense.iter().enumerate() {
+                let mut got = vec![0.0; matrix.cols];
+                matrix.row(row, &mut got);
+                for (got, expected) in got.iter().zip(expected) {
+                    assert!(
+                        (got - expected).abs() <= 1e-6,
+                        "{name} row {row}: {got} {expected}"
+                    );
+                }
+            }
+            kinds.push(matrix.kind as u8);
+        }
+        kinds.sort_unstable();
+        kinds.dedup();
+        assert_eq!(kinds, (0..8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn other_types_become_q8_0() {
+        let values: Vec<f32> = (0..64).map(|i| (i as f32 - 20.0) / 7.0).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let tensor = gguf::Tensor {
+            dtype: GgmlDType::F32,
+            dims: vec![2, 32],
+            bytes: &bytes,
+        };
+        let matrix = Matrix::from_gguf("x", "x", &tensor).unwrap();
+        let mut row = [0.0; 32];
+        matrix.row(1, &mut row);
+        for (got, expected) in row.iter().zip(&values[32..]) {
+            assert!((got - expected).abs() <= 43.0 / 7.0 / 254.0 + 1e-6);
+        }
+        let odd = gguf::Tensor {
+            dtype: GgmlDType::F32,
+            dims: vec![4, 16],
+            bytes: &bytes,
+        };
+        assert!(matches!(
+            Matrix::from_gguf("x", "x", &odd),
+            Err(Error::Format { .. })
+        ));
+    }
+
+    #[test]
+    fn halves_are_widened_exactly() {
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 2f32.powi(-24)),
+            (0x83ff, -1023.0 * 2f32.powi(-24)),
+            (0x0400, 2f32.powi(-14)),
+            (0x7c00, f32::INFINITY),
+        ] {
+            assert_eq!(f16(bits), value);
+        }
+        assert!(f16(0x7c01).is_nan());
+    }
+}

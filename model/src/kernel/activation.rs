@@ -100,12 +100,9 @@ impl Pass for Quantize<'_> {
             let sums = &mut sums[b * (block / 16)..][..block / 16];
             let (codes, _) = codes[b * block..][..block].as_chunks_mut::<16>();
             for ((x, sum), codes) in x.iter().zip(sums).zip(codes) {
-                *sum = 0;
-                for (code, x) in codes.iter_mut().zip(x) {
-                    let rounded = crate::ops::round(x * scale);
-                    *code = rounded as i16;
-                    *sum += rounded;
-                }
+                let rounded = x.map(|x| crate::ops::round(x * scale));
+                *codes = rounded.map(|code| code as i16);
+                *sum = rounded.iter().sum();
             }
         }
         worst < f32::INFINITY.to_bits()

@@ -35,9 +35,15 @@ pub(crate) fn multiply(
     scratch.resize(groups * LANES * rows, 0.0);
     run(kernel, threads, matrix, x, scratch)?;
     // [group][row][lane] to [row][output]
+    let (lanes, _) = scratch.as_chunks::<LANES>();
     for (row, out) in out.chunks_mut(outputs).enumerate() {
-        for (g, out) in out.chunks_mut(LANES).enumerate() {
-            out.copy_from_slice(&scratch[(g * rows + row) * LANES..][..out.len()]);
+        let (whole, rest) = out.as_chunks_mut::<LANES>();
+        let mut from = lanes.iter().skip(row).step_by(rows);
+        for (out, from) in whole.iter_mut().zip(&mut from) {
+            *out = *from;
+        }
+        for (out, from) in rest.iter_mut().zip(from.flatten()) {
+            *out = *from;
         }
     }
     Ok(())

@@ -149,7 +149,7 @@ fn group_dot<const KIND: usize, const SUB: usize, const SUM: usize>(
     *out = total;
 }
 
-/// Sums of products of one sub-block; `weights` is `[column][lane]`, signed.
+/// Sums of products of one sub-block; `weights` is `[column][lane]`, signed; `out` is zero before.
 #[inline(always)]
 fn dot_bytes<const SUB: usize, const SUM: usize>(weights: &[u8], x: &[i16; SUB], out: &mut Ints) {
     let weights = weights
@@ -157,17 +157,42 @@ fn dot_bytes<const SUB: usize, const SUM: usize>(weights: &[u8], x: &[i16; SUB],
         .0
         .first_chunk::<SUB>()
         .expect("a whole sub-block");
-    for r in 0..LANES {
-        let mut sum = 0i32;
-        for from in (0..SUB).step_by(SUM) {
-            let mut small = 0i16;
-            for k in from..from + SUM {
-                small = small.wrapping_add(i16::from(weights[k][r] as i8).wrapping_mul(x[k]));
+    if SUM < 8 {
+        // So few products per sum that loops of their own would cost more than narrow vectors do.
+        for r in 0..LANES {
+            let mut sum = 0;
+            for from in (0..SUB).step_by(SUM) {
+                sum += i32::from(dot_small::<SUB, SUM>(weights, x, from, r));
             }
-            sum += i32::from(small);
+            out[r] = sum;
         }
-        out[r] = sum;
+        return;
     }
+    for from in (0..SUB).step_by(SUM) {
+        // A loop of 16-bit numbers alone fills vectors with twice as many.
+        let mut small = [0i16; LANES];
+        for r in 0..LANES {
+            small[r] = dot_small::<SUB, SUM>(weights, x, from, r);
+        }
+        for r in 0..LANES {
+            out[r] += i32::from(small[r]);
+        }
+    }
+}
+
+/// Products of `SUM` columns in lane `r`.
+#[inline(always)]
+fn dot_small<const SUB: usize, const SUM: usize>(
+    weights: &[[u8; LANES]; SUB],
+    x: &[i16; SUB],
+    from: usize,
+    r: usize,
+) -> i16 {
+    let mut sum = 0i16;
+    for k in from..from + SUM {
+        sum = sum.wrapping_add(i16::from(weights[k][r] as i8).wrapping_mul(x[k]));
+    }
+    sum
 }
 
 /// The same with column k in the low half of byte k and column k + 16 in the high one, not signed.
@@ -179,13 +204,17 @@ fn dot_nibbles(weights: &[u8], x: &[i16], out: &mut Ints) {
         .0
         .first_chunk::<16>()
         .expect("a whole sub-block");
+    let (mut low, mut high) = ([0i16; LANES], [0i16; LANES]);
     for r in 0..LANES {
-        let (mut low, mut high) = (0i16, 0i16);
+        let mut sums = (0i16, 0i16);
         for k in 0..16 {
             let byte = weights[k][r];
-            low = low.wrapping_add(i16::from(byte & 15).wrapping_mul(x[k]));
-            high = high.wrapping_add(i16::from(byte >> 4).wrapping_mul(x[k + 16]));
+            sums.0 = sums.0.wrapping_add(i16::from(byte & 15).wrapping_mul(x[k]));
+            sums.1 = sums.1.wrapping_add(i16::from(byte >> 4).wrapping_mul(x[k + 16]));
         }
-        out[r] = i32::from(low) + i32::from(high);
+        (low[r], high[r]) = sums;
+    }
+    for r in 0..LANES {
+        out[r] = i32::from(low[r]) + i32::from(high[r]);
     }
 }

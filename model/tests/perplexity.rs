@@ -1,0 +1,114 @@
+//! A real model predicts text as well here as in candle, which multiplies the same blocks in its own way.
+
+use candle_core::quantized::gguf_file::Content;
+use candle_core::{Device, Tensor};
+use candle_transformers::models::{quantized_llama, quantized_qwen2};
+use std::fs::File;
+use std::path::PathBuf;
+use weir_model::{Model, Options, Predict, Tokenizer};
+
+const TEXT: &str = "The water mill stood where the valley narrowed. For three hundred years its wheel had turned with the \
+    stream, grinding the barley and rye that farmers brought down from the hills. When the railway came, the farmers began \
+    to send their grain to the city instead, and one autumn the wheel stopped. The miller's daughter did not leave. She \
+    studied the old drawings in the attic, measured the fall of the water and the speed of the current, and wrote letters \
+    to a company that made small turbines. Two winters later the mill was lit by electric lamps, the first in the county, \
+    and in the evenings people walked up the road to look at the bright windows. She charged nothing for the view, but \
+    she sold the power to the bakery, the school and the inn.";
+
+/// What a model says of a text.
+struct Score {
+    perplexity: f64,
+    /// The most likely token after each.
+    best: Vec<usize>,
+}
+
+/// Scores every token but the first, with `logits(i, t)` the row after feeding token t at position i.
+fn score(tokens: &[u32], mut logits: impl FnMut(usize, u32) -> Vec<f32>) -> Score {
+    let mut nats = 0.0;
+    let mut best = Vec::new();
+    for (i, pair) in tokens.windows(2).enumerate() {
+        let row = logits(i, pair[0]);
+        let top = (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap();
+        let sum: f64 = row.iter().map(|x| f64::from(x - row[top]).exp()).sum();
+        nats += sum.ln() - f64::from(row[pair[1] as usize] - row[top]);
+        best.push(top);
+    }
+    Score {
+        perplexity: (nats / best.len() as f64).exp(),
+        best,
+    }
+}
+
+/// Compares on the first `count` tokens of [`TEXT`]; `candle` opens candle's model.
+fn compare<F>(name: &str, count: usize, candle: impl Fn(Content, &mut File) -> F)
+where
+    F: FnMut(&Tensor, usize) -> candle_core::Result<Tensor>,
+{
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/weir/models"));
+    let dir = std::env::var_os("WEIR_MODELS")
+        .map(PathBuf::from)
+        .or_else(home)
+        .unwrap_or_default();
+    let path = dir.join(name);
+    if !path.exists() {
+        eprintln!(
+            "SKIPPED: {} is not on this machine; set WEIR_MODELS",
+            path.display()
+        );
+        return;
+    }
+    let tokens = Tokenizer::load(&path).unwrap().encode(TEXT);
+    let tokens = &tokens[..count.min(tokens.len())];
+
+    let mut model = Model::load(&path, &Options::default()).unwrap();
+    let slot = model.open().unwrap();
+    let ours = score(tokens, |_, token| {
+        let mut row = Vec::new();
+        model
+            .step(&[(slot, token)], &mut |_, logits| row = logits.to_vec())
+            .unwrap();
+        row
+    });
+
+    let mut file = File::open(&path).unwrap();
+    let content = Content::read(&mut file).unwrap();
+    let mut forward = candle(content, &mut file);
+    let theirs = score(tokens, |position, token| {
+        let input = Tensor::new(&[[token]], &Device::Cpu).unwrap();
+        forward(&input, position)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    });
+
+    let same = ours.best.iter().zip(&theirs.best).filter(|(a, b)| a == b).count();
+    let total = theirs.best.len();
+    let (ours, theirs) = (ours.perplexity, theirs.perplexity);
+    eprintln!("{name}: perplexity {ours:.4}, in candle {theirs:.4}; same best token {same} of {total} times");
+    assert!(
+        (ours / theirs - 1.0).abs() < 0.02,
+        "{ours} here, {theirs} in candle"
+    );
+    assert!(
+        same * 20 >= total * 19,
+        "the same best token {same} of {total} times"
+    );
+}
+
+#[test]
+fn llama_predicts_as_in_candle() {
+    compare("smollm2-135m-instruct-q4_1.gguf", 200, |content, file| {
+        let mut model = quantized_llama::ModelWeights::from_gguf(content, file, &Device::Cpu).unwrap();
+        move |input: &Tensor, position| model.forward(input, position)
+    });
+}
+
+#[test]
+fn qwen2_predicts_as_in_candle() {
+    compare("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", 60, |content, file| {
+        let mut model = quantized_qwen2::ModelWeights::from_gguf(content, file, &Device::Cpu).unwrap();
+        move |input: &Tensor, position| model.forward(input, position)
+    });
+}
