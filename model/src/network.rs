@@ -187,7 +187,7 @@ fn maybe_matrix(
         return Ok(None);
     };
     if rows.is_some_and(|rows| rows != found.rows) || found.cols != cols {
-        let rows = rows.map_or("any".into(), |rows| rows.to_string());
+        let rows = rows.map_or_else(|| "any".into(), |rows| rows.to_string());
         let got = format!("{} x {}", found.rows, found.cols);
         return Err(Error::format(
             source.file(),

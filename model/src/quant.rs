@@ -205,9 +205,9 @@ impl Block {
     }
 
     fn nibbles32(&mut self, low: &[u8], fifth: u32) {
-        for j in 0..16 {
-            self.codes[j] = low[j] & 15 | ((fifth >> j & 1) as u8) << 4;
-            self.codes[j + 16] = low[j] >> 4 | ((fifth >> (j + 16) & 1) as u8) << 4;
+        for (j, &v) in low.iter().enumerate() {
+            self.codes[j] = v & 15 | ((fifth >> j & 1) as u8) << 4;
+            self.codes[j + 16] = v >> 4 | ((fifth >> (j + 16) & 1) as u8) << 4;
         }
     }
 

@@ -159,23 +159,23 @@ fn dot_bytes<const SUB: usize, const SUM: usize>(weights: &[u8], x: &[i16; SUB],
         .expect("a whole sub-block");
     if SUM < 8 {
         // So few products per sum that loops of their own would cost more than narrow vectors do.
-        for r in 0..LANES {
+        for (r, out) in out.iter_mut().enumerate() {
             let mut sum = 0;
             for from in (0..SUB).step_by(SUM) {
                 sum += i32::from(dot_small::<SUB, SUM>(weights, x, from, r));
             }
-            out[r] = sum;
+            *out = sum;
         }
         return;
     }
     for from in (0..SUB).step_by(SUM) {
         // A loop of 16-bit numbers alone fills vectors with twice as many.
         let mut small = [0i16; LANES];
-        for r in 0..LANES {
-            small[r] = dot_small::<SUB, SUM>(weights, x, from, r);
+        for (r, small) in small.iter_mut().enumerate() {
+            *small = dot_small::<SUB, SUM>(weights, x, from, r);
         }
-        for r in 0..LANES {
-            out[r] += i32::from(small[r]);
+        for (out, small) in out.iter_mut().zip(small) {
+            *out += i32::from(small);
         }
     }
 }

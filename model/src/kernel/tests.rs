@@ -93,7 +93,7 @@ fn inputs(fill: Fill, rows: usize, cols: usize) -> Vec<f32> {
         Fill::Lowest => -3.0,
         Fill::Highest => 1.0 - (i % 2) as f32 * 2.0,
         Fill::ZeroScales => {
-            if i / 32 % 2 == 0 {
+            if (i / 32).is_multiple_of(2) {
                 0.0
             } else {
                 1.5
