@@ -4,6 +4,7 @@ Outer, its users and the eye that watches the link live in a second namespace, s
 network. Needs root and `ip`; returns the reason where it cannot run.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,24 +122,41 @@ def judge(frame, pair):
     return 8 * (max(len(frame), 60) + 4 + 8 + 12)
 
 
+def wait_for_socket(pair, inside):
+    """Until inner's socket is bound: /proc/net/udp of its namespace has the port."""
+    end = time.monotonic() + 60
+    while f":{pair.inner_port:04X} " not in ip("netns", "exec", inside, "cat", "/proc/net/udp"):
+        assert pair.inner.alive() and time.monotonic() < end, f"inner has no socket: {pair.inner.log()}"
+        time.sleep(0.05)
+
+
 def watched(weir, inside):
     """Runs in outer's namespace."""
-    eye = Eye()
-    before = counters()
-    eye.start()
-    with servers.Pair(weir, INNER, OUTER, inner_prefix=["ip", "netns", "exec", inside]) as pair:
+    pair = servers.Pair(weir, INNER, OUTER, inner_prefix=["ip", "netns", "exec", inside])
+    with contextlib.ExitStack() as stack:
+        stack.push(pair.__exit__)
+        # While no socket has the port, inner's kernel would answer datagrams to it with ICMP: outer comes later.
+        pair.start_inner()
+        wait_for_socket(pair, inside)
+        eye, before = Eye(), counters()
+        eye.start()
+        pair.start_outer()
         pair.wait_until(200)
         subprocess.run(
             [sys.executable, os.path.join(HERE, "openai_client.py"), pair.base, servers.KEY], check=True
         )
-        pair.inner.kill()
-        time.sleep(0.5)  # what is still in outer's socket
-        after = counters()
-        received = pair.metrics()
-    frames = eye.stop()
-    bits = sum(judge(frame, pair) for frame in frames)
+        time.sleep(1)  # what is still under way
+        # Inner answers outer's pings now and then: two looks at the same moment.
+        for _ in range(20):
+            after, received = counters(), pair.metrics()
+            if after == counters() and after["packets"] - before["packets"] == received["datagrams_received_total"]:
+                break
+            time.sleep(0.1)
+        frames = eye.stop()
+    costs = [judge(frame, pair) for frame in frames]
     packets = after["packets"] - before["packets"]
-    assert packets == len(frames) > 0, f"the interface counts {packets} packets, {len(frames)} were seen"
+    assert 0 < packets <= len(frames), f"the interface counts {packets} packets, {len(frames)} were seen"
+    bits = sum(costs[:packets])  # a later one is judged, but outer has not counted it
     assert received["datagrams_received_total"] == packets, (received, packets)
     assert received["link_bits_total"] == bits, f"outer charges {received['link_bits_total']} bits, the link {bits}"
     tokens = received["tokens_total"]
