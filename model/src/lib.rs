@@ -6,6 +6,21 @@
 //! The rooms, in the order a weight passes through them: `gguf` and `weirfile` read a container without trusting it,
 //! `quant` names the block formats, `weights` repacks them, `kernel` multiplies them with activations, `ops` holds
 //! the float steps, `kv` the paged cache, `forward` the network, and [`Model`] ties them to the [`Predict`] trait.
+//!
+//! ```
+//! use weir_model::{Model, Options, Predict, Tokenizer, embedded};
+//!
+//! let options = Options::default();
+//! Model::self_check(&options)?;
+//! let tokens = Tokenizer::from_bytes("weak", embedded::weak())?.encode("The answer is");
+//! let mut model = Model::from_bytes("weak", embedded::weak(), &options)?;
+//! let slot = model.open()?;
+//! let (pending, before) = tokens.split_last().expect("the text has tokens");
+//! model.prefill(slot, before)?;
+//! let vocab = model.vocab();
+//! model.step(&[(slot, *pending)], &mut |_row, logits| assert_eq!(logits.len(), vocab))?;
+//! # Ok::<(), weir_model::Error>(())
+//! ```
 #![deny(unsafe_code)]
 
 mod attention;

@@ -17,11 +17,11 @@ pub(crate) trait Pass {
 pub(crate) fn run<P: Pass>(kernel: Kernel, pass: P) -> P::Output {
     #[cfg(target_arch = "x86_64")]
     match kernel {
-        Kernel::Avx512 if is_x86_feature_detected!("avx512f") => {
-            // SAFETY: the feature was just detected, and avx2 is part of every CPU that has it.
+        Kernel::Avx512 if kernel.supported() => {
+            // SAFETY: the features were just detected.
             return unsafe { avx512(pass) };
         }
-        Kernel::Avx2 if is_x86_feature_detected!("avx2") => {
+        Kernel::Avx2 if kernel.supported() => {
             // SAFETY: the feature was just detected.
             return unsafe { avx2(pass) };
         }
@@ -38,7 +38,7 @@ fn avx2<P: Pass>(pass: P) -> P::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn avx512<P: Pass>(pass: P) -> P::Output {
     pass.run()
 }
