@@ -202,8 +202,15 @@ impl Default for Config {
 
 impl Default for LinkConfig {
     fn default() -> Self {
-        let (local, peer) = ("udp://127.0.0.1:7001".to_owned(), "udp://127.0.0.1:7002".to_owned());
-        Self { local, peer, mtu: 1472 }
+        let (local, peer) = (
+            "udp://127.0.0.1:7001".to_owned(),
+            "udp://127.0.0.1:7002".to_owned(),
+        );
+        Self {
+            local,
+            peer,
+            mtu: 1472,
+        }
     }
 }
 
@@ -248,17 +255,47 @@ impl Default for SessionConfig {
 
 impl Default for MeterConfig {
     fn default() -> Self {
-        let Limits { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits } =
-            Limits::default();
-        Self { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits }
+        let Limits {
+            rate,
+            burst,
+            total,
+            repeat_percent,
+            handshake_percent,
+            soft_percent,
+            side_bits,
+        } = Limits::default();
+        Self {
+            rate,
+            burst,
+            total,
+            repeat_percent,
+            handshake_percent,
+            soft_percent,
+            side_bits,
+        }
     }
 }
 
 impl From<&MeterConfig> for Limits {
     fn from(config: &MeterConfig) -> Self {
-        let MeterConfig { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits } =
-            *config;
-        Self { rate, burst, total, repeat_percent, handshake_percent, soft_percent, side_bits }
+        let MeterConfig {
+            rate,
+            burst,
+            total,
+            repeat_percent,
+            handshake_percent,
+            soft_percent,
+            side_bits,
+        } = *config;
+        Self {
+            rate,
+            burst,
+            total,
+            repeat_percent,
+            handshake_percent,
+            soft_percent,
+            side_bits,
+        }
     }
 }
 
@@ -339,7 +376,11 @@ impl Config {
         kernel("strong.kernel", &self.strong.kernel)?;
         kernel("weak.kernel", &self.weak.kernel)?;
         ensure!(session.batches > 0, "session.batches: at least 1");
-        ensure!((1..=128).contains(&session.slots), "session.slots: 1 to 128, not {}", session.slots);
+        ensure!(
+            (1..=128).contains(&session.slots),
+            "session.slots: 1 to 128, not {}",
+            session.slots
+        );
         ensure!(
             (1..=64).contains(&session.tokens_per_tick),
             "session.tokens_per_tick: 1 to 64, not {}",
@@ -361,7 +402,9 @@ pub(crate) fn kernel(key: &str, name: &str) -> anyhow::Result<Option<Kernel>> {
         return Ok(None);
     }
     let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
-    kernel.map(Some).with_context(|| format!("{key}: no kernel is called '{name}'"))
+    kernel
+        .map(Some)
+        .with_context(|| format!("{key}: no kernel is called '{name}'"))
 }
 
 /// Threads of a number in the configuration: 0 stands for all cores.
@@ -379,17 +422,35 @@ mod tests {
     #[test]
     fn flags_win_over_the_file_and_both_are_checked() {
         let mut config: Config = toml::from_str("status_s = 5\n[session]\nslots = 7\nwindow = 2\n").unwrap();
-        let args = Args { slots: Some(9), engine: Some(Engine::Exact), ..Args::default() };
+        let args = Args {
+            slots: Some(9),
+            engine: Some(Engine::Exact),
+            ..Args::default()
+        };
         config.apply(&args);
-        assert_eq!((config.status_s, config.session.slots, config.session.window), (5, 9, 2));
+        assert_eq!(
+            (config.status_s, config.session.slots, config.session.window),
+            (5, 9, 2)
+        );
         assert_eq!(config.strong.engine, Engine::Exact);
         config.check().unwrap();
         config.session.tokens_per_tick = 65;
-        assert!(config.check().unwrap_err().to_string().contains("tokens_per_tick"));
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("tokens_per_tick")
+        );
         config.session.tokens_per_tick = 64;
         config.weak.kernel = "fast".to_owned();
         assert!(config.check().unwrap_err().to_string().contains("weak.kernel"));
-        assert!(toml::from_str::<Config>("[strong]\nfiel = 'a'").unwrap_err().to_string().contains("fiel"));
+        assert!(
+            toml::from_str::<Config>("[strong]\nfiel = 'a'")
+                .unwrap_err()
+                .to_string()
+                .contains("fiel")
+        );
     }
 
     #[test]

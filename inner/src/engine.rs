@@ -8,8 +8,8 @@ mod lent;
 use crate::record::{self, Record};
 use crate::strong::{Handle, Refused, Strong};
 use answer::{Answer, End};
-use lent::Lent;
 use core::ops::ControlFlow;
+use lent::Lent;
 use std::collections::BTreeMap;
 use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Settings, Vocabulary};
 use weir_model::Predict;
@@ -86,7 +86,14 @@ impl<P: Predict> Engine<P> {
         let weak = Lent::new(weak);
         let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings);
         let batches = (0..limits.batches).map(|_| fresh()).collect();
-        Self { strong, weak, vocabulary, batches, limits, record }
+        Self {
+            strong,
+            weak,
+            vocabulary,
+            batches,
+            limits,
+            record,
+        }
     }
 
     /// One turn: applies each batch's messages, lets the strong engine say what is missing for a full frame of every
@@ -147,7 +154,9 @@ impl<P: Predict> Engine<P> {
         match message {
             Message::Query(asked) => {
                 let (slot, query) = query(asked);
-                at.encoder.open(slot, &query).map_err(|source| Error::Codec { batch, source })?;
+                at.encoder
+                    .open(slot, &query)
+                    .map_err(|source| Error::Codec { batch, source })?;
                 let room = at.answers.len() < self.limits.slots;
                 let admitted = match room {
                     true => self.strong.admit(handle(batch, slot), &query),
@@ -199,12 +208,18 @@ impl<P: Predict> Engine<P> {
     }
 
     fn seal(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
-        let Batch { encoder, answers, taken_in } = &mut self.batches[usize::from(batch)];
+        let Batch {
+            encoder,
+            answers,
+            taken_in,
+        } = &mut self.batches[usize::from(batch)];
         if answers.is_empty() && *taken_in == 0 {
             return Ok(None);
         }
-        let offers: Vec<(u8, Offer<'_>)> =
-            answers.iter().map(|(&slot, answer)| (slot, answer.offer(usize::from(self.limits.settings.full)))).collect();
+        let offers: Vec<(u8, Offer<'_>)> = answers
+            .iter()
+            .map(|(&slot, answer)| (slot, answer.offer(usize::from(self.limits.settings.full))))
+            .collect();
         let mut code = Vec::new();
         let sealed = encoder
             .frame(*taken_in, &offers, self.limits.code, &mut code)
@@ -218,7 +233,12 @@ impl<P: Predict> Engine<P> {
         for slot in sealed.ended {
             self.over(batch, slot, None)?;
         }
-        Ok(Some(Frame { batch, code, digest: sealed.digest, stats: sealed.stats }))
+        Ok(Some(Frame {
+            batch,
+            code,
+            digest: sealed.digest,
+            stats: sealed.stats,
+        }))
     }
 
     /// Frees a slot and records its answer; `end` overrules what the answer says of itself.
@@ -238,7 +258,11 @@ impl<P: Predict> Engine<P> {
 
 impl<P: Predict> Batch<P> {
     fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings) -> Self {
-        Self { encoder: Encoder::new(weak, vocabulary, settings), answers: BTreeMap::new(), taken_in: 0 }
+        Self {
+            encoder: Encoder::new(weak, vocabulary, settings),
+            answers: BTreeMap::new(),
+            taken_in: 0,
+        }
     }
 }
 
@@ -253,6 +277,28 @@ fn place(handle: Handle) -> (u16, u8) {
 
 /// The codec's form of a query, and the slot it is for.
 fn query(asked: weir_wire::Query) -> (u8, Query) {
-    let weir_wire::Query { slot, seed, temperature, top_p, top_k, max_tokens, stop, prompt } = asked;
-    (slot, Query { seed, sampling: Sampling { temperature, top_p, top_k }, max_tokens, stop, prompt })
+    let weir_wire::Query {
+        slot,
+        seed,
+        temperature,
+        top_p,
+        top_k,
+        max_tokens,
+        stop,
+        prompt,
+    } = asked;
+    (
+        slot,
+        Query {
+            seed,
+            sampling: Sampling {
+                temperature,
+                top_p,
+                top_k,
+            },
+            max_tokens,
+            stop,
+            prompt,
+        },
+    )
 }

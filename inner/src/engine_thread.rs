@@ -27,13 +27,19 @@ impl EngineThread {
         let (orders, inbox) = channel();
         // Every batch has one frame under way at most.
         let (outbox, said) = sync_channel(worker.engine().batches());
-        let handle = std::thread::Builder::new().name("engine".to_owned()).spawn(move || {
-            // Locals are dropped last to first: the channel is closed when the waker calls.
-            let ending = Ending(waker);
-            let outbox = outbox;
-            work(&mut worker, &inbox, &outbox, &ending.0, clock)
-        })?;
-        Ok(Self { orders: Some(orders), said, handle })
+        let handle = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || {
+                // Locals are dropped last to first: the channel is closed when the waker calls.
+                let ending = Ending(waker);
+                let outbox = outbox;
+                work(&mut worker, &inbox, &outbox, &ending.0, clock)
+            })?;
+        Ok(Self {
+            orders: Some(orders),
+            said,
+            handle,
+        })
     }
 
     /// Hands over an order. If the thread has ended, [`EngineThread::poll`] says so.

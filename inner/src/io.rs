@@ -48,9 +48,14 @@ impl<L: Link> Io<L> {
     }
 
     fn turn_until_stopped(&mut self, signals: &mut Option<Signals>) -> anyhow::Result<()> {
-        self.link.register(self.poll.registry(), LINK).context("the link cannot be polled")?;
+        self.link
+            .register(self.poll.registry(), LINK)
+            .context("the link cannot be polled")?;
         if let Some(signals) = signals {
-            self.poll.registry().register(signals, SIGNALS, mio::Interest::READABLE).context("signals")?;
+            self.poll
+                .registry()
+                .register(signals, SIGNALS, mio::Interest::READABLE)
+                .context("signals")?;
         }
         let mut events = Events::with_capacity(16);
         let mut datagram = vec![0; self.link.mtu().max(LARGEST)];
@@ -75,7 +80,9 @@ impl<L: Link> Io<L> {
             let now = self.clock.now();
             let wait = self.pump.poll_at().map_or(NAP, |at| at.since(now).min(NAP));
             match self.poll.poll(&mut events, Some(wait)) {
-                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error).context("poll"),
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
+                    return Err(error).context("poll");
+                }
                 _ => {}
             }
             has_link = events.iter().any(|event| event.token() == LINK);
@@ -102,7 +109,10 @@ impl<L: Link> Io<L> {
     fn transmit(&mut self, out: &mut Vec<u8>) -> anyhow::Result<()> {
         let now = self.clock.now();
         while let Some(transmit) = self.pump.poll_transmit(now, out) {
-            match self.governor.release(now.micros(), out.len(), governed_purpose(transmit.purpose)) {
+            match self
+                .governor
+                .release(now.micros(), out.len(), governed_purpose(transmit.purpose))
+            {
                 Release::Go(permit) => {
                     if self.link.send(permit, out)? == Sent::Lost {
                         tracing::debug!("the link's queue is full");

@@ -40,7 +40,10 @@ use tracing_subscriber::EnvFilter;
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A caller may have set up its own.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
     let config = Config::load(&args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals")?;
     server::run(&config, signals)

@@ -41,7 +41,12 @@ impl Pair {
         report("weak", &source, &weak);
         let (vocab, context) = (weak.vocab(), weak.max_context());
         let strong = load_strong(&config.strong, &tokenizer, vocab, context)?;
-        Ok(Self { strong, weak, vocabulary, agreement })
+        Ok(Self {
+            strong,
+            weak,
+            vocabulary,
+            agreement,
+        })
     }
 }
 
@@ -53,7 +58,10 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(name: &'a str, embedded: fn() -> &'static [u8]) -> Self {
-        Self { name, embedded: (name == "embedded").then(embedded) }
+        Self {
+            name,
+            embedded: (name == "embedded").then(embedded),
+        }
     }
 
     fn model(&self, options: &Options) -> Result<Model, weir_model::Error> {
@@ -78,7 +86,9 @@ fn load_strong(
     context: usize,
 ) -> anyhow::Result<Box<dyn Strong>> {
     let source = Source::new(&config.file, embedded::strong);
-    let own = source.tokenizer().with_context(|| format!("tokenizer of the strong model {}", config.file))?;
+    let own = source
+        .tokenizer()
+        .with_context(|| format!("tokenizer of the strong model {}", config.file))?;
     ensure!(
         own.hash() == tokenizer.hash(),
         "strong and weak model have different tokenizers: token ids of one mean nothing to the other"
@@ -115,7 +125,11 @@ fn candle(
     context: usize,
 ) -> anyhow::Result<Box<dyn Strong>> {
     use crate::strong::candle::Candle;
-    let StrongConfig { max_context, kv_tokens, .. } = *config;
+    let StrongConfig {
+        max_context,
+        kv_tokens,
+        ..
+    } = *config;
     let engine = match source.embedded {
         Some(bytes) => Candle::load(&mut std::io::Cursor::new(bytes), vocab, max_context, kv_tokens),
         None => {
@@ -124,20 +138,31 @@ fn candle(
         }
     };
     let engine = engine.with_context(|| format!("strong model {}", source.name))?;
-    tracing::info!(file = source.name, context = engine.max_context(), "strong model on candle");
+    tracing::info!(
+        file = source.name,
+        context = engine.max_context(),
+        "strong model on candle"
+    );
     fits(engine.max_context(), context);
     Ok(Box::new(engine))
 }
 
 #[cfg(not(feature = "candle"))]
 fn candle(_: &StrongConfig, source: &Source<'_>, _: usize, _: usize) -> anyhow::Result<Box<dyn Strong>> {
-    anyhow::bail!("strong model {}: this program was built without the candle engine", source.name)
+    anyhow::bail!(
+        "strong model {}: this program was built without the candle engine",
+        source.name
+    )
 }
 
 /// Outer admits queries by the weak model's context; those that the strong one cannot hold are refused.
 fn fits(strong: usize, weak: usize) {
     if strong < weak {
-        tracing::warn!(strong, weak, "the strong model's context is the shorter one: longer queries are refused");
+        tracing::warn!(
+            strong,
+            weak,
+            "the strong model's context is the shorter one: longer queries are refused"
+        );
     }
 }
 

@@ -71,7 +71,13 @@ impl Pump {
     /// A pump around a session that nothing has happened to.
     pub fn new(session: InnerSession) -> Self {
         let lanes = vec![Lane::default(); usize::from(session.config().parameters.batches)];
-        Self { session, lanes, orders: VecDeque::new(), news: VecDeque::new(), totals: Totals::default() }
+        Self {
+            session,
+            lanes,
+            orders: VecDeque::new(),
+            news: VecDeque::new(),
+            totals: Totals::default(),
+        }
     }
 
     /// Takes a datagram.

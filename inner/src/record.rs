@@ -23,7 +23,11 @@ pub struct Answer {
 impl Answer {
     /// The line for a query.
     pub fn new(seed: &Seed, tokens: Vec<Token>, end: &str) -> Self {
-        Self { seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(), tokens, end: end.to_owned() }
+        Self {
+            seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(),
+            tokens,
+            end: end.to_owned(),
+        }
     }
 }
 
@@ -39,7 +43,9 @@ impl Record {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        Ok(Self { file: BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?) })
+        Ok(Self {
+            file: BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?),
+        })
     }
 
     /// Writes one line.

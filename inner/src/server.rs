@@ -36,7 +36,9 @@ impl Server {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let (io, waker) = build(config)?;
         let stop = Arc::clone(&io.stop);
-        let thread = std::thread::Builder::new().name("inner".to_owned()).spawn(move || io.run(None))?;
+        let thread = std::thread::Builder::new()
+            .name("inner".to_owned())
+            .spawn(move || io.run(None))?;
         Ok(Self { stop, waker, thread })
     }
 
@@ -53,7 +55,9 @@ impl Server {
         self.stop.store(true, Ordering::Relaxed);
         // If this fails the loop looks by itself a second later.
         let _ = self.waker.wake();
-        self.thread.join().unwrap_or_else(|_| anyhow::bail!("the server's thread panicked"))
+        self.thread
+            .join()
+            .unwrap_or_else(|_| anyhow::bail!("the server's thread panicked"))
     }
 }
 
@@ -79,17 +83,30 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         limits.code,
         limits.slots
     );
-    let record = config.record.as_ref().map(|path| Record::open(path).with_context(|| path.display().to_string()));
+    let record = config
+        .record
+        .as_ref()
+        .map(|path| Record::open(path).with_context(|| path.display().to_string()));
     let record = record.transpose()?;
-    let Pair { strong, weak, vocabulary, agreement } = Pair::load(config, &limits.settings)?;
+    let Pair {
+        strong,
+        weak,
+        vocabulary,
+        agreement,
+    } = Pair::load(config, &limits.settings)?;
 
     // Nothing is heard before everything is ready.
     let link = Udp::open(address)?;
     let mtu = link.mtu();
-    ensure!(config.link.mtu <= mtu, "link.mtu: {} bytes on a link that takes {mtu}", config.link.mtu);
+    ensure!(
+        config.link.mtu <= mtu,
+        "link.mtu: {} bytes on a link that takes {mtu}",
+        config.link.mtu
+    );
     let (clock, poll) = (Clock::start(), Poll::new()?);
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-    let governor = Governor::new(clock.now().micros(), link.cost(), (&config.meter).into()).context("meter")?;
+    let governor =
+        Governor::new(clock.now().micros(), link.cost(), (&config.meter).into()).context("meter")?;
     let session = InnerSession::new(clock.now(), InnerConfig::new(parameters, agreement))?;
     let worker = Worker::new(Engine::new(strong, weak, vocabulary, limits, record));
     let io = Io {
@@ -122,7 +139,10 @@ fn parameters(session: &SessionConfig, link: &LinkConfig) -> anyhow::Result<Para
         window: session.window,
         batches: session.batches,
         tokens_per_tick: u16::try_from(session.tokens_per_tick).context("session.tokens_per_tick")?,
-        tick: session.tick_ms.checked_mul(1000).context("session.tick_ms: too long")?,
+        tick: session
+            .tick_ms
+            .checked_mul(1000)
+            .context("session.tick_ms: too long")?,
         mtu: u16::try_from(link.mtu).context("link.mtu")?,
         ..Parameters::default()
     };
@@ -133,7 +153,10 @@ fn parameters(session: &SessionConfig, link: &LinkConfig) -> anyhow::Result<Para
 /// Both ends of the link as one address.
 fn address(link: &LinkConfig) -> anyhow::Result<Address> {
     let LinkConfig { local, peer, .. } = link;
-    let (_, own) = local.split_once("://").with_context(|| format!("link.local: {local:?} is not a URL"))?;
+    let (_, own) = local
+        .split_once("://")
+        .with_context(|| format!("link.local: {local:?} is not a URL"))?;
     let url = format!("{peer}?bind={own}");
-    url.parse().with_context(|| format!("link.local = {local:?}, link.peer = {peer:?}"))
+    url.parse()
+        .with_context(|| format!("link.local = {local:?}, link.peer = {peer:?}"))
 }

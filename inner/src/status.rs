@@ -17,7 +17,12 @@ impl Status {
     /// A status line every `seconds`; 0 for none but those that are asked for.
     pub(crate) fn new(now: Instant, seconds: u64) -> Self {
         let every = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Self { every, next: every.map_or(now, |every| now + every), low: false, last: None }
+        Self {
+            every,
+            next: every.map_or(now, |every| now + every),
+            low: false,
+            last: None,
+        }
     }
 
     /// Says what is due.
@@ -45,7 +50,13 @@ impl Status {
 
     /// One line of counters.
     pub(crate) fn log(&self, now: Instant, pump: &Pump, governor: &Governor) {
-        let Totals { frames, tokens, coded_bits, plain_bits, code_bits } = *pump.totals();
+        let Totals {
+            frames,
+            tokens,
+            coded_bits,
+            plain_bits,
+            code_bits,
+        } = *pump.totals();
         let per_token = |bits: f64| format!("{:.3}", bits / tokens.max(1) as f64);
         let (spent, wire) = (governor.counters(), pump.session().counters());
         tracing::info!(

@@ -44,7 +44,12 @@ impl<P: Predict> Worker<P> {
     /// A worker that waits for a session.
     pub fn new(engine: Engine<P>) -> Self {
         let desks = vec![Desk::default(); engine.batches()];
-        Self { engine, session: None, desks, frames: Vec::new() }
+        Self {
+            engine,
+            session: None,
+            desks,
+            frames: Vec::new(),
+        }
     }
 
     /// Takes an order; nothing is computed yet.
@@ -62,7 +67,9 @@ impl<P: Predict> Worker<P> {
 
     /// Whether [`Worker::turn`] has anything to do.
     pub fn is_ready(&self) -> bool {
-        (0..).zip(&self.desks).any(|(batch, desk)| self.is_due(batch, desk))
+        (0..)
+            .zip(&self.desks)
+            .any(|(batch, desk)| self.is_due(batch, desk))
     }
 
     /// One turn for every batch that may say something and has something to say. If the codec fails, the session is
@@ -75,7 +82,11 @@ impl<P: Predict> Worker<P> {
             return Ok(());
         };
         let is_due = |(batch, desk): &(u16, &Desk)| self.is_due(*batch, desk);
-        let due: Vec<u16> = (0..).zip(&self.desks).filter(is_due).map(|(batch, _)| batch).collect();
+        let due: Vec<u16> = (0..)
+            .zip(&self.desks)
+            .filter(is_due)
+            .map(|(batch, _)| batch)
+            .collect();
         let mut inbox = Vec::with_capacity(due.len());
         for batch in due {
             let desk = &mut self.desks[usize::from(batch)];
@@ -88,7 +99,10 @@ impl<P: Predict> Worker<P> {
             say(Said { session, frame: None });
         }
         for frame in self.frames.drain(..) {
-            say(Said { session, frame: Some(frame) });
+            say(Said {
+                session,
+                frame: Some(frame),
+            });
         }
         match result {
             Err(error @ Error::Codec { .. }) => tracing::error!(%error, "the session is lost"),

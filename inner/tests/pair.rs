@@ -21,7 +21,9 @@ fn check(asks: &[Ask], record: &Path) {
             (Some("lost"), Some(answer)) => assert!(answer.tokens.starts_with(&ask.tokens), "{name}"),
             // Inner was killed in the middle of it, or never heard of it.
             (Some("lost"), None) => {}
-            (Some(end), Some(answer)) => assert_eq!((&answer.end[..], &answer.tokens), (end, &ask.tokens), "{name}"),
+            (Some(end), Some(answer)) => {
+                assert_eq!((&answer.end[..], &answer.tokens), (end, &ask.tokens), "{name}")
+            }
             (end, answer) => panic!("{name}: {end:?} {answer:?}"),
         }
     }
@@ -89,7 +91,11 @@ fn a_quick_engine_fills_every_tick_and_a_slow_one_does_not_rest() {
         let (first, last) = (frames[1].0, frames[frames.len() - 1].0);
         let ticks = (last.micros() - first.micros()) / 100_000;
         let most = ticks_per_frame * (frames.len() as u64 - 2) + 2;
-        assert!(ticks <= most, "{took} ms: {} frames took {ticks} ticks", frames.len());
+        assert!(
+            ticks <= most,
+            "{took} ms: {} frames took {ticks} ticks",
+            frames.len()
+        );
     }
 }
 

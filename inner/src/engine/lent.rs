@@ -14,7 +14,11 @@ pub(super) struct Lent<P> {
 impl<P: Predict> Lent<P> {
     pub(super) fn new(model: P) -> Self {
         let (vocab, max_context) = (model.vocab(), model.max_context());
-        Self { model: Arc::new(Mutex::new(model)), vocab, max_context }
+        Self {
+            model: Arc::new(Mutex::new(model)),
+            vocab,
+            max_context,
+        }
     }
 
     fn get(&self) -> MutexGuard<'_, P> {
@@ -25,7 +29,10 @@ impl<P: Predict> Lent<P> {
 
 impl<P> Clone for Lent<P> {
     fn clone(&self) -> Self {
-        Self { model: Arc::clone(&self.model), ..*self }
+        Self {
+            model: Arc::clone(&self.model),
+            ..*self
+        }
     }
 }
 

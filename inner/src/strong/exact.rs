@@ -35,17 +35,35 @@ impl<P: Predict> Exact<P> {
     /// An engine without queries that says only tokens below `vocab`, on a model with a pool of `positions`.
     pub fn new(model: P, vocab: usize, positions: usize) -> Self {
         let (vocab, sampler) = (vocab.min(model.vocab()), Sampler::default());
-        Self { model, vocab, positions, promised: 0, queries: BTreeMap::new(), sampler }
+        Self {
+            model,
+            vocab,
+            positions,
+            promised: 0,
+            queries: BTreeMap::new(),
+            sampler,
+        }
     }
 
     /// Steps `rows` once and lets each row's query sample.
     fn round(&mut self, rows: &[(Handle, usize)], tokens: &mut Vec<Result<Token, Failed>>) {
-        let Self { model, vocab, queries, sampler, .. } = self;
+        let Self {
+            model,
+            vocab,
+            queries,
+            sampler,
+            ..
+        } = self;
         let live: Vec<&Live> = rows.iter().map(|(handle, _)| &queries[handle]).collect();
         let fed: Vec<(Slot, Token)> = live.iter().map(|query| (query.slot, query.pending)).collect();
         tokens.clear();
         let stepped = model.step(&fed, &mut |row, logits| {
-            let Live { sampling, seed, position, .. } = live[row];
+            let Live {
+                sampling,
+                seed,
+                position,
+                ..
+            } = live[row];
             let token = sampler.sample(&logits[..*vocab], sampling, seed, *position);
             tokens.push(token.map_err(|error| failed(&error)));
         });
@@ -87,7 +105,14 @@ impl<P: Predict> Strong for Exact<P> {
             return Err(Refused::Broken);
         }
         self.promised += promised;
-        let live = Live { slot, seed: query.seed, sampling: query.sampling, pending, position: 0, promised };
+        let live = Live {
+            slot,
+            seed: query.seed,
+            sampling: query.sampling,
+            pending,
+            position: 0,
+            promised,
+        };
         self.queries.insert(handle, live);
         Ok(())
     }

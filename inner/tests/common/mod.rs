@@ -11,7 +11,8 @@ use weir_inner::record::{Answer, Record};
 use weir_inner::strong::exact::Exact;
 use weir_inner::worker::{Said, Worker};
 use weir_wire::{
-    Agreement, InnerConfig, InnerSession, Instant, Message, OuterConfig, OuterEvent, OuterSession, Parameters, State,
+    Agreement, InnerConfig, InnerSession, Instant, Message, OuterConfig, OuterEvent, OuterSession,
+    Parameters, State,
 };
 
 pub(crate) const VOCAB: usize = 200;
@@ -69,11 +70,19 @@ struct Reader {
 }
 
 pub(crate) fn parameters(batches: u16) -> Parameters {
-    Parameters { batches, ..Parameters::default() }
+    Parameters {
+        batches,
+        ..Parameters::default()
+    }
 }
 
 fn agreement() -> Agreement {
-    Agreement { model: [1; 32], tokenizer: [2; 32], codec: [3; 32], service: [0; 32] }
+    Agreement {
+        model: [1; 32],
+        tokenizer: [2; 32],
+        codec: [3; 32],
+        service: [0; 32],
+    }
 }
 
 fn weak() -> Markov {
@@ -86,11 +95,21 @@ pub(crate) fn strong() -> Markov {
 
 pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<Markov>) {
     let parameters = parameters(batches);
-    let limits =
-        Limits { batches, slots: 128, code: parameters.code_limit(), settings: Settings::default() };
+    let limits = Limits {
+        batches,
+        slots: 128,
+        code: parameters.code_limit(),
+        settings: Settings::default(),
+    };
     let strong = Exact::new(strong(), VOCAB, 1 << 20);
     let record = Record::open(record).unwrap();
-    let engine = Engine::new(Box::new(strong), weak(), letters(VOCAB, END), limits, Some(record));
+    let engine = Engine::new(
+        Box::new(strong),
+        weak(),
+        letters(VOCAB, END),
+        limits,
+        Some(record),
+    );
     let session = InnerSession::new(now, InnerConfig::new(parameters, agreement())).unwrap();
     (Pump::new(session), Worker::new(engine))
 }
@@ -123,7 +142,11 @@ impl World {
             }
             let links = self.inward.iter().chain(&self.outward).map(|(at, _)| *at);
             let said = self.said.front().map(|(at, _)| *at);
-            let next = links.chain(said).chain(self.pump.poll_at()).chain(self.outer.session.poll_at()).min();
+            let next = links
+                .chain(said)
+                .chain(self.pump.poll_at())
+                .chain(self.outer.session.poll_at())
+                .min();
             // Virtual time goes on by a microsecond at least, so that "at once" cannot stall.
             self.now = next.unwrap_or(end).max(self.now + Duration::from_micros(1));
         }
@@ -175,7 +198,11 @@ impl World {
         }
         for _ in 0..copies {
             let at = self.now + Duration::from_micros(100 + self.draw() % 40_000);
-            let queue = if is_inward { &mut self.inward } else { &mut self.outward };
+            let queue = if is_inward {
+                &mut self.inward
+            } else {
+                &mut self.outward
+            };
             queue.push((at, bytes.to_vec()));
         }
     }
@@ -197,7 +224,14 @@ fn arrived(queue: &mut Vec<(Instant, Vec<u8>)>, now: Instant) -> Vec<Vec<u8>> {
 impl Outer {
     fn new(batches: u16, slots: u8, asks: Vec<Ask>) -> Self {
         let session = OuterSession::new(OuterConfig::new(parameters(batches), agreement())).unwrap();
-        Self { session, readers: Vec::new(), asks, next: 0, ids: 0x5eed, slots }
+        Self {
+            session,
+            readers: Vec::new(),
+            asks,
+            next: 0,
+            ids: 0x5eed,
+            slots,
+        }
     }
 
     /// A new session; what was under way is asked again, under a fresh seed.
@@ -220,7 +254,9 @@ impl Outer {
             live: BTreeMap::new(),
             used: BTreeMap::new(),
         };
-        self.readers = (0..self.session.config().parameters.batches).map(|_| fresh()).collect();
+        self.readers = (0..self.session.config().parameters.batches)
+            .map(|_| fresh())
+            .collect();
     }
 
     fn drive(&mut self, now: Instant) {
@@ -244,7 +280,11 @@ impl Outer {
         let reader = &mut self.readers[usize::from(batch)];
         let begun = reader.decoder.begin(code).unwrap();
         for _ in 0..begun.taken_in {
-            match reader.orders.pop_front().expect("no more is taken in than was submitted") {
+            match reader
+                .orders
+                .pop_front()
+                .expect("no more is taken in than was submitted")
+            {
                 (Message::Query(query), Some(ask)) => {
                     reader.decoder.open(query.slot, &self.asks[ask].query).unwrap();
                     reader.live.insert(query.slot, ask);
@@ -252,7 +292,9 @@ impl Outer {
                 (Message::Cancel { slot }, ask) => {
                     reader.decoder.close(slot);
                     // The slot may have ended by itself, and may even be another's by now.
-                    if reader.live.get(&slot) == ask.as_ref() && let Some(ask) = reader.live.remove(&slot) {
+                    if reader.live.get(&slot) == ask.as_ref()
+                        && let Some(ask) = reader.live.remove(&slot)
+                    {
                         self.asks[ask].end = Some("cancel");
                         reader.used.remove(&slot);
                     }
@@ -274,21 +316,33 @@ impl Outer {
                     End::Failed => "failed",
                 });
                 reader.live.remove(&answer.slot);
-                if !reader.orders.iter().any(|(order, _)| *order == Message::Cancel { slot: answer.slot }) {
+                if !reader
+                    .orders
+                    .iter()
+                    .any(|(order, _)| *order == Message::Cancel { slot: answer.slot })
+                {
                     reader.used.remove(&answer.slot);
                 }
             }
         }
         let live = !reader.live.is_empty();
-        self.session.accept(now, batch, reader.taken_in, decoded.digest, live).unwrap();
+        self.session
+            .accept(now, batch, reader.taken_in, decoded.digest, live)
+            .unwrap();
         // Slots whose cancel found nothing are free once it is taken in.
         let waits = |slot: u8| reader.orders.iter().any(|(order, _)| order.slot() == slot);
-        reader.used.retain(|slot, _| reader.live.contains_key(slot) || waits(*slot));
+        reader
+            .used
+            .retain(|slot, _| reader.live.contains_key(slot) || waits(*slot));
         let impatient: Vec<(u8, usize)> = reader
             .live
             .iter()
             .map(|(&slot, &ask)| (slot, ask))
-            .filter(|(_, ask)| self.asks[*ask].patience.is_some_and(|most| self.asks[*ask].tokens.len() >= most))
+            .filter(|(_, ask)| {
+                self.asks[*ask]
+                    .patience
+                    .is_some_and(|most| self.asks[*ask].tokens.len() >= most)
+            })
             .collect();
         for (slot, ask) in impatient {
             self.asks[ask].patience = None;
@@ -309,8 +363,18 @@ impl Outer {
                 return;
             }
             let ask = self.next;
-            let Query { seed, sampling, max_tokens, stop, prompt } = self.asks[ask].query.clone();
-            let Sampling { temperature, top_p, top_k } = sampling;
+            let Query {
+                seed,
+                sampling,
+                max_tokens,
+                stop,
+                prompt,
+            } = self.asks[ask].query.clone();
+            let Sampling {
+                temperature,
+                top_p,
+                top_k,
+            } = sampling;
             let message = Message::Query(weir_wire::Query {
                 slot,
                 seed,
@@ -336,13 +400,34 @@ pub(crate) fn asks(count: usize) -> Vec<Ask> {
         let mut seed = [index as u8; 16];
         seed[0] = (index >> 8) as u8;
         let temperature = [0.0, 0.7, 1.0, 1.3][index % 4];
-        let sampling = Sampling { temperature, top_p: [1.0, 0.9][index / 4 % 2], top_k: [0, 0, 40][index % 3] };
-        let stop = if index % 5 == 0 { vec![b"ab".to_vec(), b"q".to_vec()] } else { Vec::new() };
+        let sampling = Sampling {
+            temperature,
+            top_p: [1.0, 0.9][index / 4 % 2],
+            top_k: [0, 0, 40][index % 3],
+        };
+        let stop = if index % 5 == 0 {
+            vec![b"ab".to_vec(), b"q".to_vec()]
+        } else {
+            Vec::new()
+        };
         let max_tokens = [1, 7, 10, 33, 90, 240][index % 6];
-        let prompt = (0..1 + index * 7 % 50).map(|i| (i * 31 + index) as u32 % VOCAB as u32).collect();
-        let query = Query { seed, sampling, max_tokens, stop, prompt };
+        let prompt = (0..1 + index * 7 % 50)
+            .map(|i| (i * 31 + index) as u32 % VOCAB as u32)
+            .collect();
+        let query = Query {
+            seed,
+            sampling,
+            max_tokens,
+            stop,
+            prompt,
+        };
         let patience = (index % 7 == 3).then_some(15);
-        Ask { query, patience, tokens: Vec::new(), end: None }
+        Ask {
+            query,
+            patience,
+            tokens: Vec::new(),
+            end: None,
+        }
     };
     (0..count).map(ask).collect()
 }
@@ -350,7 +435,9 @@ pub(crate) fn asks(count: usize) -> Vec<Ask> {
 /// The record by seed.
 pub(crate) fn recorded(path: &Path) -> BTreeMap<String, Answer> {
     let text = std::fs::read_to_string(path).unwrap();
-    let answers = text.lines().map(|line| serde_json::from_str::<Answer>(line).unwrap());
+    let answers = text
+        .lines()
+        .map(|line| serde_json::from_str::<Answer>(line).unwrap());
     answers.map(|answer| (answer.seed.clone(), answer)).collect()
 }
 

@@ -4,6 +4,8 @@
 //! that batches.
 
 mod qwen2;
+#[cfg(test)]
+mod tests;
 
 use super::{Failed, Handle, Refused, Sink, Strong};
 use candle_core::quantized::gguf_file::Content;
@@ -83,10 +85,18 @@ impl Candle {
         let text = |key: &str| content.metadata.get(key).and_then(|value| value.to_string().ok());
         let architecture = text("general.architecture").cloned().unwrap_or_default();
         let trained = content.metadata.get(&format!("{architecture}.context_length"));
-        let trained = trained.and_then(|value| value.to_u32().ok()).map_or(context, |n| n as usize);
-        let rows = content.tensor_infos.get("token_embd.weight").map_or(0, |info| info.shape.dims()[0]);
+        let trained = trained
+            .and_then(|value| value.to_u32().ok())
+            .map_or(context, |n| n as usize);
+        let rows = content
+            .tensor_infos
+            .get("token_embd.weight")
+            .map_or(0, |info| info.shape.dims()[0]);
         if rows < vocab {
-            return Err(Error::Vocabulary { got: rows, expected: vocab });
+            return Err(Error::Vocabulary {
+                got: rows,
+                expected: vocab,
+            });
         }
         let mut context = context.min(trained);
         let fresh = match architecture.as_str() {
@@ -101,7 +111,16 @@ impl Candle {
             _ => return Err(Error::Architecture(architecture)),
         };
         let sampler = Sampler::default();
-        Ok(Self { fresh, device, context, vocab, positions, promised: 0, queries: BTreeMap::new(), sampler })
+        Ok(Self {
+            fresh,
+            device,
+            context,
+            vocab,
+            positions,
+            promised: 0,
+            queries: BTreeMap::new(),
+            sampler,
+        })
     }
 
     /// Positions of one query.
@@ -145,10 +164,12 @@ impl Strong for Candle {
                     return false;
                 };
                 *left -= 1;
-                let token = query.next(&self.device, self.vocab, &mut self.sampler).map_err(|error| {
-                    tracing::error!(%error, "the strong model failed");
-                    Failed
-                });
+                let token = query
+                    .next(&self.device, self.vocab, &mut self.sampler)
+                    .map_err(|error| {
+                        tracing::error!(%error, "the strong model failed");
+                        Failed
+                    });
                 let failed = token.is_err();
                 sink(*handle, token).is_continue() && !failed && *left > 0
             });

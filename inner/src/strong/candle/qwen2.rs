@@ -58,7 +58,12 @@ impl Weights {
             Some(value) => Ok(value.to_u32()? as usize),
             None => candle_core::bail!("no qwen2.{key} in metadata"),
         };
-        let float = |key: &str| content.metadata.get(&format!("qwen2.{key}")).map(|value| value.to_f32());
+        let float = |key: &str| {
+            content
+                .metadata
+                .get(&format!("qwen2.{key}"))
+                .map(|value| value.to_f32())
+        };
         let heads = number("attention.head_count")?;
         let kv_heads = number("attention.head_count_kv")?;
         let width = number("embedding_length")?;
@@ -98,7 +103,14 @@ impl Weights {
             });
         }
         let (cos, sin) = rotary(width / heads, base, context, device)?;
-        Ok(Self { embeddings, layers, norm, output, cos, sin })
+        Ok(Self {
+            embeddings,
+            layers,
+            norm,
+            output,
+            cos,
+            sin,
+        })
     }
 
     /// Feeds `tokens` (shape `[1, n]`) behind what `cache` holds; gives the logits after the last one, `[1, vocab]`.
@@ -175,16 +187,21 @@ impl Layer {
             }
         };
         let mixed = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&v)?;
-        self.o.forward(&mixed.transpose(1, 2)?.reshape((1, count, width))?)
+        self.o
+            .forward(&mixed.transpose(1, 2)?.reshape((1, count, width))?)
     }
 }
 
 /// Cosines and sines, `[context, head / 2]` each.
 fn rotary(head: usize, base: f32, context: usize, device: &Device) -> Result<(Tensor, Tensor)> {
-    let theta: Vec<f32> =
-        (0..head).step_by(2).map(|i| 1.0 / base.powf(i as f32 / head as f32)).collect();
+    let theta: Vec<f32> = (0..head)
+        .step_by(2)
+        .map(|i| 1.0 / base.powf(i as f32 / head as f32))
+        .collect();
     let theta = Tensor::new(theta.as_slice(), device)?.reshape((1, head / 2))?;
     let positions: Vec<f32> = (0..context).map(|position| position as f32).collect();
-    let angles = Tensor::new(positions.as_slice(), device)?.reshape((context, 1))?.matmul(&theta)?;
+    let angles = Tensor::new(positions.as_slice(), device)?
+        .reshape((context, 1))?
+        .matmul(&theta)?;
     Ok((angles.cos()?, angles.sin()?))
 }
