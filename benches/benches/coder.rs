@@ -23,7 +23,9 @@ fn coder(criterion: &mut Criterion) {
     let symbols = symbols();
     let mut code = Vec::new();
     let mut encoder = Encoder::default();
-    symbols.iter().for_each(|&(start, width)| encoder.code(start, width));
+    symbols
+        .iter()
+        .for_each(|&(start, width)| encoder.code(start, width));
     encoder.seal(&mut code);
 
     let mut group = criterion.benchmark_group("coder");
@@ -31,7 +33,9 @@ fn coder(criterion: &mut Criterion) {
     group.bench_function("encode", |bencher| {
         bencher.iter(|| {
             encoder.reset();
-            symbols.iter().for_each(|&(start, width)| encoder.code(start, width));
+            symbols
+                .iter()
+                .for_each(|&(start, width)| encoder.code(start, width));
             black_box(encoder.tail())
         });
     });

@@ -7,14 +7,22 @@ use weir_benches::kernels;
 use weir_model::{Kernel, Model, Options, Predict, Slot, embedded};
 
 fn model(kernel: Kernel, threads: usize) -> Model {
-    let options = Options { kernel: Some(kernel), threads, kv_tokens: 64 * CONTEXT, max_context: CONTEXT };
-    Model::from_bytes("the embedded weak model", embedded::weak(), &options).expect("the embedded model loads")
+    let options = Options {
+        kernel: Some(kernel),
+        threads,
+        kv_tokens: 64 * CONTEXT,
+        max_context: CONTEXT,
+    };
+    Model::from_bytes("the embedded weak model", embedded::weak(), &options)
+        .expect("the embedded model loads")
 }
 
 fn open(model: &mut Model, slots: usize) -> Vec<Slot> {
     let open = |_| {
         let slot = model.open().expect("the pool has room");
-        model.prefill(slot, &[7; CONTEXT / 2]).expect("the context has room");
+        model
+            .prefill(slot, &[7; CONTEXT / 2])
+            .expect("the context has room");
         slot
     };
     (0..slots).map(open).collect()
@@ -34,7 +42,11 @@ fn step(criterion: &mut Criterion) {
                         model.truncate(slot, CONTEXT / 2);
                     }
                     let rows: Vec<_> = slots.iter().map(|&slot| (slot, 5)).collect();
-                    model.step(&rows, &mut |_, logits| drop(black_box(logits[0]))).is_ok()
+                    model
+                        .step(&rows, &mut |_, logits| {
+                            black_box(logits[0]);
+                        })
+                        .is_ok()
                 });
             });
         }

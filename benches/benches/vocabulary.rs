@@ -38,7 +38,9 @@ fn noise(criterion: &mut Criterion) {
             bencher.iter(|| {
                 position += 1;
                 lucky.clear();
-                Noise::new(&[7; 16], position).high().below(kernel, QWEN as u32, 1 << 23, &mut lucky);
+                Noise::new(&[7; 16], position)
+                    .high()
+                    .below(kernel, QWEN as u32, 1 << 23, &mut lucky);
                 lucky.len()
             });
         });
@@ -57,23 +59,28 @@ fn token(criterion: &mut Criterion) {
             let mut sampler = Sampler::new(kernel);
             let mut sent = Vec::new();
             for (position, row) in (0..).zip(&rows) {
-                sent.push(sampler.sample(row, &sampling, &SEED, position).expect("the logits are finite"));
+                sent.push(
+                    sampler
+                        .sample(row, &sampling, &SEED, position)
+                        .expect("the logits are finite"),
+                );
             }
             let mut predictor = Predictor::new(kernel);
+            let mut own = predictor.begin(Some(&sampling));
             let mut encoder = Encoder::default();
             let mut turn = 0;
             group.bench_function(BenchmarkId::new(name, kernel.name()), |bencher| {
                 bencher.iter(|| {
                     turn = (turn + 1) % rows.len();
                     let noise = Noise::new(&SEED, turn as u32);
-                    let predicted = predictor.prepare(&rows[turn], Some((&sampling, &noise)));
+                    let predicted = predictor.prepare(&rows[turn], Some((&sampling, &noise)), &own);
                     predicted.expect("the logits are finite");
                     let place = predictor.place(sent[turn]);
                     encoder.reset();
                     for (start, width) in [Some(place.first), place.rest].into_iter().flatten() {
                         encoder.code(start, width);
                     }
-                    predictor.learn(sent[turn]);
+                    predictor.learn(sent[turn], &mut own);
                     encoder.tail()
                 });
             });
@@ -90,15 +97,31 @@ fn sampler(criterion: &mut Criterion) {
     for kernel in kernels() {
         for (name, sampling) in [
             ("seeded", Sampling::at(1.0)),
-            ("top-p", Sampling { temperature: 0.7, top_p: 0.9, top_k: 0 }),
-            ("top-k", Sampling { temperature: 0.7, top_p: 1.0, top_k: 40 }),
+            (
+                "top-p",
+                Sampling {
+                    temperature: 0.7,
+                    top_p: 0.9,
+                    top_k: 0,
+                },
+            ),
+            (
+                "top-k",
+                Sampling {
+                    temperature: 0.7,
+                    top_p: 1.0,
+                    top_k: 40,
+                },
+            ),
         ] {
             let mut sampler = Sampler::new(kernel);
             let mut position = 0;
             group.bench_function(BenchmarkId::new(name, kernel.name()), |bencher| {
                 bencher.iter(|| {
                     position += 1;
-                    sampler.sample(black_box(&row), &sampling, &SEED, position).is_ok()
+                    sampler
+                        .sample(black_box(&row), &sampling, &SEED, position)
+                        .is_ok()
                 });
             });
         }

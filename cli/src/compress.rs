@@ -60,7 +60,9 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     spinner.finish_and_clear();
 
     let mut model = source.model(&args.machine.options(args.window as usize, args.window as usize))?;
-    let window = args.window.min(u32::try_from(model.max_context()).unwrap_or(u32::MAX));
+    let window = args
+        .window
+        .min(u32::try_from(model.max_context()).unwrap_or(u32::MAX));
     let header = Header {
         model: model.hash(),
         tokenizer: tokenizer.hash(),
@@ -73,9 +75,16 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     };
     let bar = progress::bar(header.tokens, "Compressing", "tokens");
     let mut code = Vec::new();
-    stream::compress(&mut model, span(&header), header.start, &tokens, &mut code, &mut |done| {
-        bar.set_position(done as u64);
-    })?;
+    stream::compress(
+        &mut model,
+        span(&header),
+        header.start,
+        &tokens,
+        &mut code,
+        &mut |done| {
+            bar.set_position(done as u64);
+        },
+    )?;
     bar.finish_and_clear();
     let file = header.emit(&code).context("this cannot be compressed")?;
     files::write(&args.output, &file)?;
@@ -112,20 +121,34 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     );
     let count = usize::try_from(header.tokens).context("the file is too large for this machine")?;
     let bar = progress::bar(header.tokens, "Decompressing", "tokens");
-    let tokens = stream::decompress(&mut model, span(&header), header.start, code, count, &mut |done| {
-        bar.set_position(done as u64);
-    });
+    let tokens = stream::decompress(
+        &mut model,
+        span(&header),
+        header.start,
+        code,
+        count,
+        &mut |done| {
+            bar.set_position(done as u64);
+        },
+    );
     bar.finish_and_clear();
     let content = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
-    let intact = content.len() as u64 == header.length && *blake3::hash(&content).as_bytes() == header.content;
-    ensure!(intact, "what came out of {name} is not what was compressed: the program that made it was faulty");
+    let intact =
+        content.len() as u64 == header.length && *blake3::hash(&content).as_bytes() == header.content;
+    ensure!(
+        intact,
+        "what came out of {name} is not what was compressed: the program that made it was faulty"
+    );
     files::write(&args.output, &content)?;
     println!("{name} -> {}: {} bytes", args.output.display(), content.len());
     Ok(())
 }
 
 fn span(header: &Header) -> Window {
-    Window { size: header.window as usize, overlap: header.overlap as usize }
+    Window {
+        size: header.window as usize,
+        overlap: header.overlap as usize,
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

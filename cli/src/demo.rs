@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         "--temperature must be between 0 and 2"
     );
     let mut asked = prompts::load(args.prompts.as_deref())?;
-    let rounds = args.rounds.unwrap_or(if args.prompts.is_some() { 1 } else { 3 });
+    let rounds = args
+        .rounds
+        .unwrap_or_else(|| if args.prompts.is_some() { 1 } else { 3 });
     asked = (0..rounds).flat_map(|_| asked.iter().cloned()).collect();
     let tokenizer = Source::weak(args.weak.as_deref()).tokenizer()?;
 

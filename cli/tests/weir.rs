@@ -9,7 +9,10 @@ use tempfile::TempDir;
 
 /// Runs `weir`; a command that fails is the caller's to judge.
 fn weir(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_weir")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(args)
+        .output()
+        .unwrap()
 }
 
 /// Runs `weir`, which must do what it is asked.
@@ -41,7 +44,9 @@ struct Files {
 
 impl Files {
     fn new() -> Self {
-        Self { folder: TempDir::new().unwrap() }
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -63,13 +68,29 @@ fn models(name: &str) -> PathBuf {
 #[test]
 fn any_file_comes_back_from_compress() {
     let files = Files::new();
-    let noise: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..3000u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     let words = include_str!("../src/prompts.jsonl").repeat(2);
-    for content in [b"".as_slice(), b"\0", b"\xff\xfe broken \xc3", &noise, words.as_bytes()] {
+    for content in [
+        b"".as_slice(),
+        b"\0",
+        b"\xff\xfe broken \xc3",
+        &noise,
+        words.as_bytes(),
+    ] {
         let packed = files.compress(content);
         let back = files.path("back");
         // Another kernel and number of threads than wrote it.
-        done(&["decompress", text(&packed), text(&back), "--kernel", "portable", "--threads", "1"]);
+        done(&[
+            "decompress",
+            text(&packed),
+            text(&back),
+            "--kernel",
+            "portable",
+            "--threads",
+            "1",
+        ]);
         assert_eq!(fs::read(&back).unwrap(), content);
     }
     let packed = fs::metadata(files.path("packed")).unwrap().len();
@@ -81,15 +102,27 @@ fn a_damaged_file_or_another_model_is_refused_and_nothing_is_written() {
     let files = Files::new();
     let packed = files.compress(b"Mara has 14 apples and gives 9 of them away.");
     let back = files.path("back");
-    let other = refused(&["decompress", text(&packed), text(&back), "--weak", text(&models("strong.gguf"))]);
-    assert!(other.contains("another model") && other.contains("--weak"), "{other}");
+    let other = refused(&[
+        "decompress",
+        text(&packed),
+        text(&back),
+        "--weak",
+        text(&models("strong.gguf")),
+    ]);
+    assert!(
+        other.contains("another model") && other.contains("--weak"),
+        "{other}"
+    );
 
     let mut file = fs::read(&packed).unwrap();
     let middle = file.len() - 20;
     file[middle] ^= 4;
     fs::write(&packed, &file).unwrap();
     let damaged = refused(&["decompress", text(&packed), text(&back)]);
-    assert!(damaged.contains("damaged") && damaged.contains("packed"), "{damaged}");
+    assert!(
+        damaged.contains("damaged") && damaged.contains("packed"),
+        "{damaged}"
+    );
 
     let foreign = refused(&["decompress", text(&files.path("plain")), text(&back)]);
     assert!(foreign.contains("weir compress"), "{foreign}");
@@ -101,29 +134,80 @@ fn a_damaged_file_or_another_model_is_refused_and_nothing_is_written() {
 fn a_trace_is_the_same_again_and_goes_through_the_codec() {
     let files = Files::new();
     let (one, two) = (files.path("one.jsonl"), files.path("two.jsonl"));
-    let ask = ["--limit", "20", "--max-tokens", "40", "--temperature", "0.8", "--top-p", "0.95", "--seed", "5"];
+    let ask = [
+        "--limit",
+        "20",
+        "--max-tokens",
+        "40",
+        "--temperature",
+        "0.8",
+        "--top-p",
+        "0.95",
+        "--seed",
+        "5",
+    ];
     done(&[&["trace", "--out", text(&one)], ask.as_slice()].concat());
-    done(&[&["trace", "--out", text(&two), "--live", "3", "--threads", "1"], ask.as_slice()].concat());
+    done(
+        &[
+            &["trace", "--out", text(&two), "--live", "3", "--threads", "1"],
+            ask.as_slice(),
+        ]
+        .concat(),
+    );
     let trace = fs::read_to_string(&one).unwrap();
     assert_eq!(trace, fs::read_to_string(&two).unwrap());
     assert_eq!(trace.lines().count(), 20);
     for line in trace.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
-        for key in ["id", "prompt_tokens", "tokens", "temperature", "top_p", "top_k", "seed"] {
+        for key in [
+            "id",
+            "prompt_tokens",
+            "tokens",
+            "temperature",
+            "top_p",
+            "top_k",
+            "seed",
+        ] {
             assert!(!line[key].is_null(), "{key}");
         }
         assert!(line["tokens"].as_array().unwrap().len() <= 40);
     }
 
-    let report = last_line_json(&done(&["bench", "codec", "--json", "--slots", "6", "--trace", text(&one)]));
+    let report = last_line_json(&done(&[
+        "bench",
+        "codec",
+        "--json",
+        "--slots",
+        "6",
+        "--trace",
+        text(&one),
+    ]));
     assert_eq!(report["roundtrip"], true, "{report}");
     let number = |key: &str| report[key].as_f64().unwrap();
     assert!(number("tokens") > 100.0, "{report}");
-    assert!(number("bits_per_token") < number("plain_bits_per_token"), "{report}");
-    assert!(number("bits_per_token") < number("frame_bits_per_token"), "{report}");
-    assert!(number("frame_bits_per_token") < number("link_bits_per_token"), "{report}");
+    assert!(
+        number("bits_per_token") < number("plain_bits_per_token"),
+        "{report}"
+    );
+    assert!(
+        number("bits_per_token") < number("frame_bits_per_token"),
+        "{report}"
+    );
+    assert!(
+        number("frame_bits_per_token") < number("link_bits_per_token"),
+        "{report}"
+    );
 
-    let limited = done(&["bench", "codec", "--json", "--limit-tokens", "50", "--trace", text(&one), text(&two)]);
+    let limited = done(&[
+        "bench",
+        "codec",
+        "--json",
+        "--limit-tokens",
+        "50",
+        "--trace",
+        text(&one),
+        text(&two),
+    ]);
     assert_eq!(last_line_json(&limited)["tokens"], 50);
 }
 
@@ -142,7 +226,13 @@ fn a_wrong_argument_is_named() {
     let files = Files::new();
     let bad = files.path("bad.jsonl");
     fs::write(&bad, "{\"prompt\": \"a\"}\nnot json\n").unwrap();
-    let said = refused(&["trace", "--prompts", text(&bad), "--out", text(&files.path("out"))]);
+    let said = refused(&[
+        "trace",
+        "--prompts",
+        text(&bad),
+        "--out",
+        text(&files.path("out")),
+    ]);
     assert!(said.contains("bad.jsonl") && said.contains("line 2"), "{said}");
     let said = refused(&["trace", "--strong", text(&bad), "--out", text(&files.path("out"))]);
     assert!(said.contains("bad.jsonl"), "{said}");

@@ -56,10 +56,23 @@ fn foreign_and_future_files_are_told_apart_from_damaged_ones() {
 #[test]
 fn what_no_compressor_says_is_not_said() {
     let cases = [
-        Header { tokens: 1001, ..header() },
-        Header { tokens: 0, ..header() },
-        Header { overlap: 256, ..header() },
-        Header { window: 0, overlap: 0, ..header() },
+        Header {
+            tokens: 1001,
+            ..header()
+        },
+        Header {
+            tokens: 0,
+            ..header()
+        },
+        Header {
+            overlap: 256,
+            ..header()
+        },
+        Header {
+            window: 0,
+            overlap: 0,
+            ..header()
+        },
     ];
     for case in cases {
         assert!(matches!(case.emit(b""), Err(Error::Invalid(_))), "{case:?}");
