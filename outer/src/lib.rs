@@ -27,6 +27,8 @@ mod threads;
 pub use config::{Args, Config, Limits, LinkConfig, SessionConfig, WeakConfig};
 pub use server::Server;
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
@@ -37,11 +39,13 @@ use tracing_subscriber::EnvFilter;
 /// A bad configuration, model, address or link; or the session's thread has failed.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A caller may have set up its own.
-    let _ = tracing_subscriber::fmt()
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .try_init();
+        .with_ansi(colours);
+    // A caller may have set up its own.
+    let _ = log.try_init();
     let config = Config::load(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
