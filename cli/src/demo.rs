@@ -179,10 +179,11 @@ fn listen(
 ) -> Result<()> {
     for news in inbox {
         match news {
-            News::Begun(index) => screen.begun(index, &asked[index].text),
+            News::Begun => screen.begun(),
             News::Text(index, piece) => {
-                screen.text(index, &piece);
-                answers[index].text.push_str(&piece);
+                let text = &mut answers[index].text;
+                screen.text(index, &asked[index].text, text, &piece);
+                text.push_str(&piece);
             }
             News::Done(index, usage) => {
                 screen.over(index);

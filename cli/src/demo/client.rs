@@ -12,7 +12,7 @@ use super::sse::{self, Usage};
 
 /// What a worker tells the screen.
 pub(super) enum News {
-    Begun(usize),
+    Begun,
     Text(usize, String),
     Done(usize, Usage),
     Failed(usize, anyhow::Error),
@@ -30,7 +30,7 @@ pub(super) fn work(api: &Api, wish: &Wish, queue: &Mutex<VecDeque<(usize, &str)>
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some((index, prompt)) = next else { return };
         // Once nobody listens, the demo is over.
-        if news.send(News::Begun(index)).is_err() {
+        if news.send(News::Begun).is_err() {
             return;
         }
         let last = match api.stream(wish, prompt, |text| drop(news.send(News::Text(index, text)))) {

@@ -35,19 +35,21 @@ impl Screen {
         }
     }
 
-    /// Query `index` has been asked.
-    pub(super) fn begun(&mut self, index: usize, prompt: &str) {
+    /// A query has been asked.
+    pub(super) fn begun(&mut self) {
         if let Some(show) = &mut self.show {
             show.live += 1;
-            show.follow_if_free(index, prompt);
             show.update();
         }
     }
 
-    /// A piece of an answer. A prompt whose answer has only begun may be followed from here.
-    pub(super) fn text(&mut self, index: usize, piece: &str) {
+    /// A piece of the answer to query `index`, which began with `before`. Where none is followed, this one is.
+    pub(super) fn text(&mut self, index: usize, prompt: &str, before: &str, piece: &str) {
         if let Some(show) = &mut self.show {
             show.bytes += piece.len();
+            if show.followed.is_none() {
+                show.follow(index, prompt, before);
+            }
             if show.followed == Some(index) {
                 show.say(piece);
             }
@@ -105,13 +107,12 @@ impl Show {
         }
     }
 
-    fn follow_if_free(&mut self, index: usize, prompt: &str) {
-        if self.followed.is_none() {
-            self.followed = Some(index);
-            for line in wrap(&format!("> {prompt}"), self.width) {
-                self.print(&line);
-            }
+    fn follow(&mut self, index: usize, prompt: &str, before: &str) {
+        self.followed = Some(index);
+        for line in wrap(&format!("> {}", prompt.replace('\n', " ")), self.width) {
+            self.print(&line);
         }
+        self.say(before);
     }
 
     fn say(&mut self, piece: &str) {
