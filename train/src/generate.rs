@@ -131,7 +131,7 @@ mod tests {
     fn samples_follow_the_softmax() {
         let logits = [0.0, 2f32.ln(), f32::NEG_INFINITY, 5f32.ln()];
         let mut rng = Rng::new(3, 0);
-        let mut counts = [0; 4];
+        let mut counts = [0u32; 4];
         for _ in 0..8000 {
             counts[sample(&logits, 1.0, &mut rng) as usize] += 1;
         }
