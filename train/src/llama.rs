@@ -151,7 +151,8 @@ impl Llama {
     pub fn trainable(shape: Shape, tensors: BTreeMap<String, Tensor>) -> Result<Self> {
         let mut vars = BTreeMap::new();
         for (name, tensor) in tensors {
-            vars.insert(name, Var::from_tensor(&tensor)?);
+            // A copy: `from_tensor` hands back a variable as it is, and then two models would train one set of weights.
+            vars.insert(name, Var::from_tensor(&tensor.copy()?.detach())?);
         }
         let weights = vars
             .iter()

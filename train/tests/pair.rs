@@ -152,6 +152,26 @@ fn imitation_teaches_the_pupil_and_not_the_teacher() {
 }
 
 #[test]
+fn a_model_that_starts_from_another_leaves_it_alone() {
+    let shape = Shape { vocab: tokenizer().vocab(), ..TINY };
+    let first = Llama::new(shape, &mut Rng::new(7, 0)).unwrap();
+    let loss = || loss::cross_entropy(&first, &batch()).unwrap().to_scalar::<f32>().unwrap();
+    let before = loss();
+    let plan = Plan {
+        name: "second",
+        steps: 2,
+        tokens: 256,
+        shards: 1,
+        rate: 1e-2,
+        prompts: false,
+        seed: 1,
+        work: folder("second"),
+    };
+    fit(&plan, shape, Some(first.weights()), &sequences(), loss::cross_entropy).unwrap();
+    assert_eq!(loss(), before);
+}
+
+#[test]
 fn it_learns_two_answers_by_heart_and_says_them() {
     let model = fitted("heart");
     let prompts: Vec<_> = sequences()
