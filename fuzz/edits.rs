@@ -4,7 +4,11 @@ use weir_model::testing::{Tiny, tiny_gguf};
 
 /// The smallest GGUF file that loads.
 pub fn good() -> Vec<u8> {
-    tiny_gguf(&Tiny { layers: 1, vocab: 258, ..Tiny::default() })
+    tiny_gguf(&Tiny {
+        layers: 1,
+        vocab: 258,
+        ..Tiny::default()
+    })
 }
 
 /// `good` with up to 32 bytes near its front changed (three bytes of `bytes`: place and value), or cut.

@@ -93,8 +93,9 @@ fn any_file_comes_back_from_compress() {
         ]);
         assert_eq!(fs::read(&back).unwrap(), content);
     }
-    let packed = fs::metadata(files.path("packed")).unwrap().len();
-    assert!(packed < words.len() as u64 / 3, "{packed} of {}", words.len());
+    // Word problems are what the model knows, their JSON is not.
+    let packed = fs::metadata(files.path("packed")).unwrap().len() as usize;
+    assert!(3 * packed < 2 * words.len(), "{packed} of {}", words.len());
 }
 
 #[test]
