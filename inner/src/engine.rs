@@ -248,7 +248,7 @@ impl<P: Predict> Engine<P> {
             return Ok(());
         };
         if let Some(record) = &mut self.record {
-            let end = end.or(answer.end()).map_or("unknown", End::name);
+            let end = end.or_else(|| answer.end()).map_or("unknown", End::name);
             let seed = answer.seed;
             record.push(&record::Answer::new(&seed, answer.into_coded(), end))?;
         }

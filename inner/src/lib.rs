@@ -31,6 +31,7 @@ pub use server::Server;
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Runs the server until SIGTERM or SIGINT. Logs go to stderr, filtered by `RUST_LOG` (`info` without it).
@@ -43,6 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .try_init();
     let config = Config::load(&args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals")?;

@@ -8,7 +8,7 @@ mod qwen2;
 mod tests;
 
 use super::{Failed, Handle, Refused, Sink, Strong};
-use candle_core::quantized::gguf_file::Content;
+use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
 use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 use std::collections::BTreeMap;
@@ -81,7 +81,7 @@ impl Candle {
         positions: usize,
     ) -> Result<Self, Error> {
         let device = Device::Cpu;
-        let content = Content::read(file)?;
+        let mut content = Content::read(file)?;
         let text = |key: &str| content.metadata.get(key).and_then(|value| value.to_string().ok());
         let architecture = text("general.architecture").cloned().unwrap_or_default();
         let trained = content.metadata.get(&format!("{architecture}.context_length"));
@@ -101,6 +101,7 @@ impl Candle {
         let mut context = context.min(trained);
         let fresh = match architecture.as_str() {
             "llama" => {
+                default_rope(&mut content);
                 context = context.min(MAX_SEQ_LEN);
                 Conversation::Llama(Box::new(ModelWeights::from_gguf(content, file, &device)?), 0)
             }
@@ -180,6 +181,22 @@ impl Strong for Candle {
         if let Some(query) = self.queries.remove(&handle) {
             self.promised -= query.promised;
         }
+    }
+}
+
+/// Files may leave out how much of a head is rotated when it is all of it; candle wants to be told.
+fn default_rope(content: &mut Content) {
+    let number = |key: &str| content.metadata.get(key).and_then(|value| value.to_u32().ok());
+    let (width, heads) = (
+        number("llama.embedding_length"),
+        number("llama.attention.head_count"),
+    );
+    if let (Some(width), Some(heads)) = (width, heads.filter(|&heads| heads > 0)) {
+        let rotated = Value::U32(width / heads);
+        content
+            .metadata
+            .entry("llama.rope.dimension_count".to_owned())
+            .or_insert(rotated);
     }
 }
 
