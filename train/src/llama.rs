@@ -223,7 +223,7 @@ impl Llama {
         vars: BTreeMap<String, Var>,
     ) -> Result<Self> {
         ensure!(
-            shape.width % shape.heads == 0 && shape.heads % shape.kv_heads == 0,
+            shape.width.is_multiple_of(shape.heads) && shape.heads.is_multiple_of(shape.kv_heads),
             "heads do not divide: {shape:?}"
         );
         for (name, dims) in shape.weights() {

@@ -8,8 +8,7 @@ use candle_transformers::models::quantized_llama::ModelWeights;
 use weir_model::{Message, Model, Options, Predict, Tokenizer, embedded};
 
 /// Held out from training.
-const PROMPT: &str =
-    "A concert ticket costs $40. Mr. Benson bought 12 tickets and received a 5% discount for every ticket bought that \
+const PROMPT: &str = "A concert ticket costs $40. Mr. Benson bought 12 tickets and received a 5% discount for every ticket bought that \
      exceeds 10. How much did Mr. Benson pay in all?";
 
 /// Says the best token at most this often.
@@ -19,7 +18,10 @@ const LENGTH: usize = 60;
 /// tokens were candle's best too.
 fn answer(name: &str, bytes: &[u8]) -> (String, usize, usize) {
     let tokenizer = Tokenizer::from_bytes(name, bytes).unwrap();
-    let message = Message { role: "user".to_owned(), content: PROMPT.to_owned() };
+    let message = Message {
+        role: "user".to_owned(),
+        content: PROMPT.to_owned(),
+    };
     let mut tokens = tokenizer.chat(&[message]).unwrap();
     let prompt = tokens.len();
     let mut model = Model::from_bytes(name, bytes, &Options::default()).unwrap();
@@ -34,8 +36,16 @@ fn answer(name: &str, bytes: &[u8]) -> (String, usize, usize) {
     while tokens.len() < prompt + LENGTH && !tokenizer.end_tokens().contains(&tokens[tokens.len() - 1]) {
         let (at, pending) = (tokens.len() - 1, tokens[tokens.len() - 1]);
         let mut token = 0;
-        model.step(&[(slot, pending)], &mut |_, logits| token = best(logits)).unwrap();
-        let theirs = other.forward(&feed(&[pending]), at).unwrap().squeeze(0).unwrap().to_vec1().unwrap();
+        model
+            .step(&[(slot, pending)], &mut |_, logits| token = best(logits))
+            .unwrap();
+        let theirs = other
+            .forward(&feed(&[pending]), at)
+            .unwrap()
+            .squeeze(0)
+            .unwrap()
+            .to_vec1()
+            .unwrap();
         agreed += usize::from(best(&theirs) == token);
         tokens.push(token);
     }
@@ -44,7 +54,9 @@ fn answer(name: &str, bytes: &[u8]) -> (String, usize, usize) {
 }
 
 fn best(logits: &[f32]) -> u32 {
-    (0..logits.len() as u32).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize])).unwrap()
+    (0..logits.len() as u32)
+        .max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]))
+        .unwrap()
 }
 
 #[test]
@@ -53,8 +65,13 @@ fn both_speak_and_two_engines_agree() {
         let (text, agreed, said) = answer(name, bytes);
         println!("{name}: {text}");
         // The engines round activations differently, so a near tie may fall either way.
-        assert!(said >= 10 && agreed * 10 >= said * 9, "{name}: {agreed} of {said} agree: {text}");
-        let words = text.split_whitespace().filter(|w| w.len() > 1 && w.chars().all(|c| c.is_ascii_alphabetic()));
+        assert!(
+            said >= 10 && agreed * 10 >= said * 9,
+            "{name}: {agreed} of {said} agree: {text}"
+        );
+        let words = text
+            .split_whitespace()
+            .filter(|w| w.len() > 1 && w.chars().all(|c| c.is_ascii_alphabetic()));
         assert!(words.count() >= 5, "{name}: {text}");
         assert!(text.contains("<<") && text.contains(">>"), "{name}: {text}");
     }
@@ -63,5 +80,8 @@ fn both_speak_and_two_engines_agree() {
 #[test]
 fn both_have_one_tokenizer() {
     let tokenizer = |bytes| Tokenizer::from_bytes("pair", bytes).unwrap();
-    assert_eq!(tokenizer(embedded::strong()).hash(), tokenizer(embedded::weak()).hash());
+    assert_eq!(
+        tokenizer(embedded::strong()).hash(),
+        tokenizer(embedded::weak()).hash()
+    );
 }

@@ -153,9 +153,17 @@ fn imitation_teaches_the_pupil_and_not_the_teacher() {
 
 #[test]
 fn a_model_that_starts_from_another_leaves_it_alone() {
-    let shape = Shape { vocab: tokenizer().vocab(), ..TINY };
+    let shape = Shape {
+        vocab: tokenizer().vocab(),
+        ..TINY
+    };
     let first = Llama::new(shape, &mut Rng::new(7, 0)).unwrap();
-    let loss = || loss::cross_entropy(&first, &batch()).unwrap().to_scalar::<f32>().unwrap();
+    let loss = || {
+        loss::cross_entropy(&first, &batch())
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+    };
     let before = loss();
     let plan = Plan {
         name: "second",
@@ -167,7 +175,14 @@ fn a_model_that_starts_from_another_leaves_it_alone() {
         seed: 1,
         work: folder("second"),
     };
-    fit(&plan, shape, Some(first.weights()), &sequences(), loss::cross_entropy).unwrap();
+    fit(
+        &plan,
+        shape,
+        Some(first.weights()),
+        &sequences(),
+        loss::cross_entropy,
+    )
+    .unwrap();
     assert_eq!(loss(), before);
 }
 
