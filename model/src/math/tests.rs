@@ -202,7 +202,7 @@ fn rivals_miss_nobody() {
                     .count();
                 assert_eq!(missed, 0);
                 assert!(found.len() < 100, "{}", found.len());
-                assert_eq!(*first.get_or_insert(found.clone()), found);
+                assert_eq!(*first.get_or_insert_with(|| found.clone()), found);
             }
         }
     }
