@@ -405,7 +405,7 @@ pub(crate) fn asks(count: usize) -> Vec<Ask> {
             top_p: [1.0, 0.9][index / 4 % 2],
             top_k: [0, 0, 40][index % 3],
         };
-        let stop = if index % 5 == 0 {
+        let stop = if index.is_multiple_of(5) {
             vec![b"ab".to_vec(), b"q".to_vec()]
         } else {
             Vec::new()
