@@ -59,7 +59,7 @@ def greedy_answers_need_no_seed(api):
 
 
 def completions(api):
-    options = {"model": "weir", "prompt": PROMPT, "max_tokens": 24, "temperature": 0.5, "seed": 7}
+    options = {"model": "weir", "prompt": "Mara picks 14 apples on Monday and twice as many on", "max_tokens": 24, "temperature": 0.5, "seed": 7}
     whole = api.completions.create(**options).choices[0].text
     streamed = "".join(
         choice.text for chunk in api.completions.create(stream=True, **options) for choice in chunk.choices

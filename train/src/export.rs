@@ -39,7 +39,7 @@ pub fn write(
     Ok(())
 }
 
-/// Reads the weights of a GGUF that [`write`] wrote, as floats: what its readers compute with.
+/// Reads the weights of a GGUF that [`write()`] wrote, as floats: what its readers compute with.
 pub fn read(path: &Path, shape: &Shape) -> Result<BTreeMap<String, Tensor>> {
     let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
     let content = gguf_file::Content::read(&mut file).with_context(|| format!("read {}", path.display()))?;

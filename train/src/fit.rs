@@ -120,7 +120,7 @@ pub fn progress(steps: usize, name: &'static str) -> ProgressBar {
     ProgressBar::new(steps as u64).with_style(style).with_prefix(name)
 }
 
-/// Where there is no terminal for the bar, a line per [`LOG_EVERY`] steps says how it goes.
+/// Where there is no terminal for the bar, a line per `LOG_EVERY` steps says how it goes.
 pub fn eprintln_if_hidden(bar: &ProgressBar, line: &str) {
     if bar.is_hidden() {
         eprintln!("{} {line}", bar.prefix());

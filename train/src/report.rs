@@ -49,7 +49,7 @@ pub struct Imitation {
 }
 
 impl Imitation {
-    /// Lets `strong` answer the first [`PROMPTS`] held-out prompts at `temperature` and measures the others on it.
+    /// Lets `strong` answer the first `PROMPTS` held-out prompts at `temperature` and measures the others on it.
     pub fn measure(
         temperature: f32,
         strong: &Llama,

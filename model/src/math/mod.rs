@@ -2,7 +2,7 @@
 //!
 //! A result is a function of the inputs alone. Float steps are single IEEE operations in a written order; what is summed
 //! over the vocabulary is integer, so no order is involved. Every pass has one source, compiled for several vector widths by
-//! [`lanes`]: equal by construction, and tested to be so.
+//! `lanes`: equal by construction, and tested to be so.
 //!
 //! [`exp`] and [`ln`] are the elementary functions, [`Weights`] turns logits into integers, [`Top`] finds the best ones,
 //! [`chacha`] makes the noise words, [`expert`] and [`add_scaled`] are small softmaxes over candidates.
