@@ -58,6 +58,14 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     let spinner = progress::spinner("Cutting into tokens");
     let tokens = tokenizer.encode_bytes(&content);
     spinner.finish_and_clear();
+    // Some vocabularies lack single bytes, and a tokenizer leaves those out: better no file than one that lost them.
+    let lost = content.iter().find(|&&byte| !tokenizer.encodes(byte));
+    ensure!(
+        tokenizer.decode(&tokens) == content,
+        "{}: the weak model's vocabulary cannot write it{}; take a weak model with all 256 bytes, such as the embedded one",
+        args.input.display(),
+        lost.map_or_else(String::new, |byte| format!(" (no token for byte {byte:#04x})"))
+    );
 
     let mut model = source.model(&args.machine.options(args.window as usize, args.window as usize))?;
     let window = args
