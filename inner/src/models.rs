@@ -89,7 +89,7 @@ fn load_strong(
     let own = source
         .tokenizer()
         .with_context(|| format!("tokenizer of the strong model {}", config.file))?;
-    // Template and end tokens may differ: the weak model's are in force for both (SPEC 3).
+    // Template and end tokens may differ: the weak model's are in force for both (SPEC 3.5).
     let (one, other) = (own.metadata(), tokenizer.metadata());
     ensure!(
         (&one.pre, &one.tokens, &one.merges) == (&other.pre, &other.tokens, &other.merges),
