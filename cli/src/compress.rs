@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use weir_codec::stream::{self, Window};
 use weir_model::{Predict as _, Token, Tokenizer};
+use weir_setup::Source;
+use weir_setup::source::EMBEDDED;
 
 use crate::clock::Stopwatch;
 use crate::container::Header;
-use crate::models::{Machine, Source};
-use crate::{files, progress};
+use crate::models::{self, Machine};
+use crate::{aside, files, progress};
 
 /// Compresses a file of any kind under the weak model
 ///
@@ -18,9 +20,9 @@ use crate::{files, progress};
 /// same model reads it back, on any machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompressArgs {
-    /// The model: a .gguf or .weir file [default: the embedded weak model]
-    #[arg(long, value_name = "FILE")]
-    weak: Option<PathBuf>,
+    /// The model: a .gguf or .weir file, or "embedded"
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
+    weak: String,
     /// The file to compress
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -37,9 +39,9 @@ pub(crate) struct CompressArgs {
 /// Reads back what `weir compress` wrote
 #[derive(Debug, clap::Args)]
 pub(crate) struct DecompressArgs {
-    /// The model that the file was compressed under [default: the embedded weak model]
-    #[arg(long, value_name = "FILE")]
-    weak: Option<PathBuf>,
+    /// The model that the file was compressed under
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
+    weak: String,
     /// The file to read
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -53,21 +55,24 @@ pub(crate) struct DecompressArgs {
 pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     let watch = Stopwatch::start();
     let content = read(&args.input)?;
-    let source = Source::weak(args.weak.as_deref());
-    let tokenizer = source.tokenizer()?;
+    let source = Source::weak(&args.weak);
+    let tokenizer = models::tokenizer(&source)?;
     let spinner = progress::spinner("Cutting into tokens");
-    let tokens = tokenizer.encode_bytes(&content);
+    // Some vocabularies lack single bytes: those go another way.
+    let (text, missing) = aside::take(&content, |byte| tokenizer.encodes(byte));
+    let tokens = tokenizer.encode_bytes(&text);
     spinner.finish_and_clear();
-    // Some vocabularies lack single bytes, and a tokenizer leaves those out: better no file than one that lost them.
-    let lost = content.iter().find(|&&byte| !tokenizer.encodes(byte));
     ensure!(
-        tokenizer.decode(&tokens) == content,
-        "{}: the weak model's vocabulary cannot write it{}; take a weak model with all 256 bytes, such as the embedded one",
+        tokenizer.decode(&tokens) == text,
+        "{}: the tokenizer of {} does not give back what it was given",
         args.input.display(),
-        lost.map_or_else(String::new, |byte| format!(" (no token for byte {byte:#04x})"))
+        source.name()
     );
 
-    let mut model = source.model(&args.machine.options(args.window as usize, args.window as usize))?;
+    let mut model = models::load(
+        &source,
+        &args.machine.options(args.window as usize, args.window as usize),
+    )?;
     let window = args
         .window
         .min(u32::try_from(model.max_context()).unwrap_or(u32::MAX));
@@ -80,6 +85,7 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
         window,
         overlap: window / 4,
         start: start(&tokenizer)?,
+        missing: missing.len() as u64,
     };
     let bar = progress::bar(header.tokens, "Compressing", "tokens");
     let mut code = Vec::new();
@@ -94,7 +100,9 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
         },
     )?;
     bar.finish_and_clear();
-    let file = header.emit(&code).context("this cannot be compressed")?;
+    let file = header
+        .emit(&missing, &code)
+        .context("this cannot be compressed")?;
     files::write(&args.output, &file)?;
     let bits = 8.0 * file.len() as f64;
     println!(
@@ -114,12 +122,13 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
 pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     let name = args.input.display();
     let file = read(&args.input)?;
-    let (header, code) = Header::parse(&file).with_context(|| format!("cannot decompress {name}"))?;
-    let source = Source::weak(args.weak.as_deref());
-    let tokenizer = source.tokenizer()?;
+    let (header, missing, code) =
+        Header::parse(&file).with_context(|| format!("cannot decompress {name}"))?;
+    let source = Source::weak(&args.weak);
+    let tokenizer = models::tokenizer(&source)?;
     let window = header.window as usize;
     // A model's hash is known once it is loaded; a file of that model asks for no more than its context.
-    let mut model = source.model(&args.machine.options(window, window))?;
+    let mut model = models::load(&source, &args.machine.options(window, window))?;
     ensure!(
         header.model == model.hash() && header.tokenizer == tokenizer.hash(),
         "{name} was compressed under another model, with hash {}; {} has {}. Name the right one with --weak",
@@ -140,7 +149,10 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
         },
     );
     bar.finish_and_clear();
-    let content = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
+    let text = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
+    let content = aside::put_back(&text, missing).with_context(|| {
+        format!("cannot decompress {name}: its list of missing bytes does not fit its text")
+    })?;
     let intact =
         content.len() as u64 == header.length && *blake3::hash(&content).as_bytes() == header.content;
     ensure!(

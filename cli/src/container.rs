@@ -1,4 +1,4 @@
-//! The file that `weir compress` writes: a fixed header, the code, a check of both. SPEC 8.2.
+//! The file that `weir compress` writes: a fixed header, a list, the code, a check of all. SPEC 8.2.
 //!
 //! This module reads and writes bytes; it judges the form of a file, never its content. What the code means is
 //! `compress`'s business.
@@ -22,6 +22,8 @@ pub(crate) struct Header {
     pub(crate) overlap: u32,
     /// The token that the first one follows.
     pub(crate) start: u32,
+    /// Bytes of the list of those that the vocabulary lacks.
+    pub(crate) missing: u64,
 }
 
 /// Why some bytes are not a compressed file, or not an intact one.
@@ -52,9 +54,9 @@ impl Header {
     ///
     /// # Errors
     /// [`Error::Invalid`] where the header would not be read back.
-    pub(crate) fn emit(&self, code: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn emit(&self, missing: &[u8], code: &[u8]) -> Result<Vec<u8>, Error> {
         self.judge()?;
-        let mut out = Vec::with_capacity(OVERHEAD + code.len());
+        let mut out = Vec::with_capacity(OVERHEAD + missing.len() + code.len());
         out.extend_from_slice(MAGIC);
         out.push(VERSION);
         out.extend_from_slice(&self.model);
@@ -65,17 +67,19 @@ impl Header {
         out.extend_from_slice(&self.window.to_be_bytes());
         out.extend_from_slice(&self.overlap.to_be_bytes());
         out.extend_from_slice(&self.start.to_be_bytes());
+        out.extend_from_slice(&self.missing.to_be_bytes());
+        out.extend_from_slice(missing);
         out.extend_from_slice(code);
         let check = check(&out);
         out.extend_from_slice(&check);
         Ok(out)
     }
 
-    /// Takes a file apart into header and code. Any bytes are safe.
+    /// Takes a file apart into header, list of missing bytes and code. Any bytes are safe.
     ///
     /// # Errors
     /// Every way in which the bytes differ from a file that [`Header::emit`] made.
-    pub(crate) fn parse(file: &[u8]) -> Result<(Self, &[u8]), Error> {
+    pub(crate) fn parse(file: &[u8]) -> Result<(Self, &[u8], &[u8]), Error> {
         let magic = file.get(..MAGIC.len()).ok_or(Error::Foreign)?;
         if magic != MAGIC {
             return Err(Error::Foreign);
@@ -104,18 +108,20 @@ impl Header {
             window: u32::from_be_bytes(rest.take(short)?),
             overlap: u32::from_be_bytes(rest.take(short)?),
             start: u32::from_be_bytes(rest.take(short)?),
+            missing: u64::from_be_bytes(rest.take(short)?),
         };
         header.judge()?;
-        Ok((header, rest.0))
+        let missing = usize::try_from(header.missing).ok();
+        let (missing, code) = missing
+            .and_then(|missing| rest.0.split_at_checked(missing))
+            .ok_or(Error::Invalid("its list of missing bytes is longer than itself"))?;
+        Ok((header, missing, code))
     }
 
     /// What the compressor keeps to, so that a decompressor can rely on it.
     fn judge(&self) -> Result<(), Error> {
         if self.tokens > self.length {
             return Err(Error::Invalid("it counts more tokens than bytes"));
-        }
-        if (self.tokens == 0) != (self.length == 0) {
-            return Err(Error::Invalid("it has bytes but no tokens"));
         }
         if self.overlap >= self.window {
             return Err(Error::Invalid("its overlap is not inside its window"));
@@ -148,7 +154,7 @@ pub(crate) const VERSION: u8 = 1;
 /// Bytes of the check at the end.
 const CHECK: usize = 16;
 /// Bytes of a file besides its code.
-pub(crate) const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + CHECK;
+pub(crate) const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + 8 + CHECK;
 
 #[cfg(test)]
 // By its path, for the fuzz target that takes this file in.

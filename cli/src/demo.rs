@@ -12,8 +12,10 @@ use std::sync::{Mutex, mpsc};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
+use weir_setup::Source;
+use weir_setup::source::EMBEDDED;
 
-use crate::models::Source;
+use crate::models;
 use crate::progress;
 use crate::prompts::{self, Prompt};
 pub(crate) use children::end_with_parent;
@@ -29,12 +31,12 @@ use screen::Screen;
 /// link, and what other ways would take.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model inside: a .gguf or .weir file [default: the embedded strong model]
-    #[arg(long, value_name = "FILE", requires = "weak")]
-    strong: Option<PathBuf>,
-    /// The model that both ends have: a .gguf or .weir file with the same tokenizer [default: the embedded weak model]
-    #[arg(long, value_name = "FILE", requires = "strong")]
-    weak: Option<PathBuf>,
+    /// The model inside: a .gguf or .weir file, or "embedded"
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED, requires = "weak")]
+    strong: String,
+    /// The model that both ends have: the same, of the strong one's family
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED, requires = "strong")]
+    weak: String,
     /// Prompts, one {"id"?, "prompt"} a line [default: word problems that come with the program, thrice]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .rounds
         .unwrap_or_else(|| if args.prompts.is_some() { 1 } else { 3 });
     asked = (0..rounds).flat_map(|_| asked.iter().cloned()).collect();
-    let tokenizer = Source::weak(args.weak.as_deref()).tokenizer()?;
+    let tokenizer = models::tokenizer(&Source::weak(&args.weak))?;
 
     let folder = TempDir::with_prefix("weir-demo-").context("cannot make a temporary folder")?;
     let record = folder.path().join("record.jsonl");
@@ -116,13 +118,9 @@ fn start(args: &Args, ports: &Ports, folder: &Path, record: &Path) -> Result<Vec
         format!("--metrics=127.0.0.1:{metrics}"),
         format!("--model={}", client::MODEL),
     ]);
-    if let (Some(strong), Some(weak)) = (&args.strong, &args.weak) {
-        inside.extend([
-            format!("--strong={}", strong.display()),
-            format!("--weak={}", weak.display()),
-        ]);
-        outside.push(format!("--weak={}", weak.display()));
-    }
+    let Args { strong, weak, .. } = args;
+    inside.extend([format!("--strong={strong}"), format!("--weak={weak}")]);
+    outside.push(format!("--weak={weak}"));
     Ok(vec![
         Server::start("inner", &inside, folder)?,
         Server::start("outer", &outside, folder)?,
@@ -185,6 +183,7 @@ fn listen(
                 screen.text(index, &asked[index].text, text, &piece);
                 text.push_str(&piece);
             }
+            News::Tokens(index, tokens) => answers[index].tokens.extend(tokens),
             News::Done(index, usage) => {
                 screen.over(index);
                 answers[index].usage = Some(usage);

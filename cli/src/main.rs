@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod aside;
 mod bench;
 mod clock;
 mod compress;

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use weir_codec::{Query, Sampling, Seed};
 use weir_model::{Message, Predict as _, Tokenizer};
+use weir_setup::Source;
+use weir_setup::source::EMBEDDED;
 
-use crate::models::{Machine, Source};
+use crate::models::{self, Machine};
 use crate::progress;
 use crate::prompts::{self, Prompt};
 use engine::answers;
@@ -22,9 +24,9 @@ pub(crate) use file::{Line, read};
 /// file on every machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The model: a .gguf or .weir file [default: the embedded strong model]
-    #[arg(long, value_name = "FILE")]
-    strong: Option<PathBuf>,
+    /// The model: a .gguf or .weir file
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
+    strong: String,
     /// Prompts, one {"id"?, "prompt"} a line; they go through the model's chat template [default: embedded]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -66,7 +68,7 @@ pub(crate) struct Ask {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut asked = prompts::load(args.prompts.as_deref())?;
     asked.truncate(args.limit.unwrap_or(usize::MAX));
-    let source = Source::strong(args.strong.as_deref());
+    let source = Source::strong(&args.strong);
     let lines = make(&source, &asked, &args.ask, usize::from(args.live), &args.machine)?;
     write(&args.out, &lines)?;
     let tokens: usize = lines.iter().map(|line| line.tokens.len()).sum();
@@ -82,11 +84,14 @@ pub(crate) fn make(
     live: usize,
     machine: &Machine,
 ) -> Result<Vec<Line>> {
-    let tokenizer = source.tokenizer()?;
+    let tokenizer = models::tokenizer(source)?;
     let queries = queries(&tokenizer, prompts, ask)?;
     let need = queries.iter().map(positions).max().unwrap_or(0);
     let live = live.min(queries.len());
-    let mut model = source.model(&machine.options(live * need.next_multiple_of(POOL_PAGE), need))?;
+    let mut model = models::load(
+        source,
+        &machine.options(live * need.next_multiple_of(POOL_PAGE), need),
+    )?;
     for (query, prompt) in queries.iter().zip(prompts) {
         query.check(model.vocab(), model.max_context()).with_context(|| {
             format!(

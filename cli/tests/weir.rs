@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use weir_model::testing::real;
 
 /// Runs `weir`; a command that fails is the caller's to judge.
 fn weir(args: &[&str]) -> Output {
@@ -96,6 +97,26 @@ fn any_file_comes_back_from_compress() {
     // Word problems are what the model knows, their JSON is not.
     let packed = fs::metadata(files.path("packed")).unwrap().len() as usize;
     assert!(3 * packed < 2 * words.len(), "{packed} of {}", words.len());
+}
+
+/// SmolLM2's vocabulary has no token for 21 single bytes.
+#[test]
+fn bytes_that_a_vocabulary_lacks_come_back() {
+    let Some(weak) = real("smollm2-135m-instruct-q4_1.gguf") else {
+        return;
+    };
+    let files = Files::new();
+    let (plain, packed, back) = (files.path("plain"), files.path("packed"), files.path("back"));
+    let content = [
+        b"a\x04b \xff\xff".as_slice(),
+        &(0..=255).collect::<Vec<u8>>(),
+        b"\xf1",
+    ]
+    .concat();
+    fs::write(&plain, &content).unwrap();
+    done(&["compress", "--weak", text(&weak), text(&plain), text(&packed)]);
+    done(&["decompress", "--weak", text(&weak), text(&packed), text(&back)]);
+    assert_eq!(fs::read(&back).unwrap(), content);
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use weir_meter::Limits;
-use weir_model::Kernel;
+use weir_setup::file::{read, set};
+use weir_setup::source::{EMBEDDED, kernel};
+use weir_setup::{SessionArgs, SessionConfig, WeakConfig};
 
 /// Flags of `weir-inner`; each one given wins over the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -30,7 +32,7 @@ pub struct Args {
     /// The weak model: a .gguf or .weir file, or "embedded" [default: embedded]
     #[arg(long, value_name = "FILE")]
     pub weak: Option<String>,
-    /// Positions of all live queries of a batch together in the weak model; not below outer's [default: 65536]
+    /// Positions of all live queries of a batch together in the weak model; both ends alike [default: 65536]
     #[arg(long, value_name = "N")]
     pub weak_kv_tokens: Option<usize>,
     /// Kernel of both models: auto, reference, portable, avx2 or avx512 [default: auto]
@@ -39,21 +41,9 @@ pub struct Args {
     /// Threads of both models, which never run at once [default: all cores]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Batches; must agree with outer [default: 1]
-    #[arg(long, value_name = "N")]
-    pub batches: Option<u16>,
-    /// Queries that are live at once in a batch, at most 128; must agree with outer [default: 128]
-    #[arg(long, value_name = "N")]
-    pub slots: Option<u8>,
-    /// Frames a batch may send before one is acknowledged (W); must agree with outer [default: 8]
-    #[arg(long, value_name = "N")]
-    pub window: Option<u8>,
-    /// Tokens per query and frame, 1 to 64; must agree with outer [default: 10]
-    #[arg(long, value_name = "N")]
-    pub tokens_per_tick: Option<u32>,
-    /// Milliseconds between frames of a batch; must agree with outer [default: 100]
-    #[arg(long, value_name = "MS")]
-    pub tick_ms: Option<u32>,
+    /// What both ends must have alike
+    #[command(flatten)]
+    pub session: SessionArgs,
     /// Bits per second that may leave in the long run, headers and gaps of the link included
     #[arg(long, value_name = "BITS")]
     pub rate: Option<u64>,
@@ -130,42 +120,6 @@ pub struct StrongConfig {
     pub max_context: usize,
 }
 
-/// The weak model and its resources.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WeakConfig {
-    /// A file, or `embedded`.
-    pub file: String,
-    /// A kernel's name, or `auto`.
-    pub kernel: String,
-    /// 0: all cores.
-    pub threads: usize,
-    /// Positions of all live queries of a batch together; not below outer's.
-    pub kv_tokens: usize,
-    /// Most positions of one query; as outer has it.
-    pub max_context: usize,
-}
-
-/// Sizes that go into the hello: a difference with outer is an error at once.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SessionConfig {
-    /// Number of batches.
-    pub batches: u16,
-    /// Queries live at once in a batch, 1..=128.
-    pub slots: u8,
-    /// Bits of a batch id: 8 or 16.
-    pub id_bits: u8,
-    /// Bytes of a frame's check: 0, 2 or 4.
-    pub check_bytes: u8,
-    /// Frames in flight per batch.
-    pub window: u8,
-    /// Tokens per query and frame.
-    pub tokens_per_tick: u32,
-    /// Milliseconds between frames of a batch.
-    pub tick_ms: u32,
-}
-
 /// What may leave; in bits as they stand on the physical link, all headers and gaps included.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -217,38 +171,12 @@ impl Default for LinkConfig {
 impl Default for StrongConfig {
     fn default() -> Self {
         Self {
-            file: "embedded".to_owned(),
+            file: EMBEDDED.to_owned(),
             engine: Engine::Auto,
             kernel: "auto".to_owned(),
             threads: 0,
             kv_tokens: 65_536,
             max_context: 4096,
-        }
-    }
-}
-
-impl Default for WeakConfig {
-    fn default() -> Self {
-        Self {
-            file: "embedded".to_owned(),
-            kernel: "auto".to_owned(),
-            threads: 0,
-            kv_tokens: 65_536,
-            max_context: 4096,
-        }
-    }
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        Self {
-            batches: 1,
-            slots: 128,
-            id_bits: 8,
-            check_bytes: 4,
-            window: 8,
-            tokens_per_tick: 10,
-            tick_ms: 100,
         }
     }
 }
@@ -305,26 +233,13 @@ impl Config {
     /// # Errors
     /// An unreadable file, an unknown key, a value out of range: each says which.
     pub fn load(args: &Args) -> anyhow::Result<Self> {
-        let mut config = match &args.config {
-            Some(path) => Self::read(path)?,
-            None => Self::default(),
-        };
+        let mut config: Self = read(args.config.as_deref())?;
         config.apply(args);
         config.check()?;
         Ok(config)
     }
 
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        toml::from_str(&text).with_context(|| path.display().to_string())
-    }
-
     fn apply(&mut self, args: &Args) {
-        fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
-            if let Some(value) = flag {
-                field.clone_from(value);
-            }
-        }
         // Named one by one, so that a new flag cannot be forgotten here.
         let Args {
             config: _,
@@ -337,11 +252,7 @@ impl Config {
             weak_kv_tokens,
             kernel,
             threads,
-            batches,
-            slots,
-            window,
-            tokens_per_tick,
-            tick_ms,
+            session,
             rate,
             total,
             record,
@@ -358,11 +269,7 @@ impl Config {
         set(&mut self.weak.kv_tokens, weak_kv_tokens);
         set(&mut self.weak.kernel, kernel);
         set(&mut self.weak.threads, threads);
-        set(&mut self.session.batches, batches);
-        set(&mut self.session.slots, slots);
-        set(&mut self.session.window, window);
-        set(&mut self.session.tokens_per_tick, tokens_per_tick);
-        set(&mut self.session.tick_ms, tick_ms);
+        self.session.apply(session);
         set(&mut self.meter.rate, rate);
         set(&mut self.meter.total, total);
         set(&mut self.status_s, status_s);
@@ -372,58 +279,27 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let session = &self.session;
-        kernel("strong.kernel", &self.strong.kernel)?;
-        kernel("weak.kernel", &self.weak.kernel)?;
-        ensure!(session.batches > 0, "session.batches: at least 1");
-        ensure!(
-            (1..=128).contains(&session.slots),
-            "session.slots: 1 to 128, not {}",
-            session.slots
-        );
-        ensure!(
-            (1..=64).contains(&session.tokens_per_tick),
-            "session.tokens_per_tick: 1 to 64, not {}",
-            session.tokens_per_tick
-        );
-        ensure!(session.tick_ms > 0, "session.tick_ms: at least 1");
-        ensure!(self.weak.kv_tokens > 1, "weak.kv_tokens: at least 2");
+        kernel(&self.strong.kernel).context("strong.kernel")?;
+        kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(self.strong.kv_tokens > 1, "strong.kv_tokens: at least 2");
+        self.session.parameters(self.link.mtu)?;
         Ok(())
-    }
-}
-
-/// The kernel of a name in the configuration; `None` is automatic.
-///
-/// # Errors
-/// A name that no kernel has; `key` says where it stands.
-pub(crate) fn kernel(key: &str, name: &str) -> anyhow::Result<Option<Kernel>> {
-    if name == "auto" {
-        return Ok(None);
-    }
-    let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
-    kernel
-        .map(Some)
-        .with_context(|| format!("{key}: no kernel is called '{name}'"))
-}
-
-/// Threads of a number in the configuration: 0 stands for all cores.
-pub(crate) fn threads(count: usize) -> usize {
-    match count {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        count => count,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn flags_win_over_the_file_and_both_are_checked() {
         let mut config: Config = toml::from_str("status_s = 5\n[session]\nslots = 7\nwindow = 2\n").unwrap();
         let args = Args {
-            slots: Some(9),
+            session: SessionArgs {
+                slots: Some(9),
+                ..SessionArgs::default()
+            },
             engine: Some(Engine::Exact),
             ..Args::default()
         };
@@ -434,29 +310,20 @@ mod tests {
         );
         assert_eq!(config.strong.engine, Engine::Exact);
         config.check().unwrap();
+        let complaint = |config: &Config| format!("{:#}", config.check().unwrap_err());
         config.session.tokens_per_tick = 65;
-        assert!(
-            config
-                .check()
-                .unwrap_err()
-                .to_string()
-                .contains("tokens_per_tick")
-        );
+        assert!(complaint(&config).contains("tokens_per_tick"));
         config.session.tokens_per_tick = 64;
         config.weak.kernel = "fast".to_owned();
-        assert!(config.check().unwrap_err().to_string().contains("weak.kernel"));
-        assert!(
-            toml::from_str::<Config>("[strong]\nfiel = 'a'")
-                .unwrap_err()
-                .to_string()
-                .contains("fiel")
-        );
+        assert!(complaint(&config).contains("weak.kernel"));
+        let unknown = toml::from_str::<Config>("[strong]\nfiel = 'a'").unwrap_err();
+        assert!(unknown.to_string().contains("fiel"));
     }
 
     #[test]
     fn the_example_shows_every_default() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/inner.toml");
-        let example = Config::read(&path).unwrap();
+        let example: Config = read(Some(&path)).unwrap();
         assert_eq!(format!("{example:?}"), format!("{:?}", Config::default()));
     }
 }

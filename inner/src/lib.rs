@@ -25,7 +25,7 @@ mod status;
 pub mod strong;
 pub mod worker;
 
-pub use config::{Args, Config, Engine, LinkConfig, MeterConfig, SessionConfig, StrongConfig, WeakConfig};
+pub use config::{Args, Config, Engine, LinkConfig, MeterConfig, StrongConfig};
 pub use server::Server;
 
 use anyhow::Context;

@@ -1,108 +1,29 @@
-//! Loading the pair, and what both ends must agree on about it.
+//! The strong model, on the engine that fits it.
 
-use crate::config::{Config, Engine, StrongConfig, kernel, threads};
+use crate::config::{Engine, StrongConfig};
 use crate::strong::Strong;
 use crate::strong::exact::Exact;
 use anyhow::{Context, ensure};
-use std::path::Path;
-use weir_codec::{Settings, Vocabulary, agreement};
-use weir_model::{Model, Options, Predict, Tokenizer, embedded};
-use weir_wire::Agreement;
+use weir_model::{Options, Predict, TokenizerMetadata};
+use weir_setup::source::{kernel, threads};
+use weir_setup::weak::report;
+use weir_setup::{Source, Weak};
 
-/// Everything that is computed with.
-pub(crate) struct Pair {
-    pub(crate) strong: Box<dyn Strong>,
-    pub(crate) weak: Model,
-    pub(crate) vocabulary: Vocabulary,
-    pub(crate) agreement: Agreement,
-}
-
-impl Pair {
-    /// Loads both models and checks that they speak of the same tokens.
-    pub(crate) fn load(config: &Config, settings: &Settings) -> anyhow::Result<Self> {
-        let source = Source::new(&config.weak.file, embedded::weak);
-        let options = Options {
-            kernel: kernel("weak.kernel", &config.weak.kernel)?,
-            threads: threads(config.weak.threads),
-            // One pool for all batches.
-            kv_tokens: config.weak.kv_tokens * usize::from(config.session.batches),
-            max_context: config.weak.max_context,
-        };
-        Model::self_check(&options)?;
-        let tokenizer = source.tokenizer()?;
-        let vocabulary = vocabulary(&tokenizer);
-        let weak = source.model(&options)?;
-        let agreement = Agreement {
-            model: weak.hash(),
-            tokenizer: tokenizer.hash(),
-            codec: agreement(settings),
-            service: [0; 32],
-        };
-        report("weak", &source, &weak);
-        let (vocab, context) = (weak.vocab(), weak.max_context());
-        let strong = load_strong(&config.strong, &tokenizer, vocab, context)?;
-        Ok(Self {
-            strong,
-            weak,
-            vocabulary,
-            agreement,
-        })
-    }
-}
-
-/// Where a model comes from.
-struct Source<'a> {
-    name: &'a str,
-    embedded: Option<&'static [u8]>,
-}
-
-impl<'a> Source<'a> {
-    fn new(name: &'a str, embedded: fn() -> &'static [u8]) -> Self {
-        Self {
-            name,
-            embedded: (name == "embedded").then(embedded),
-        }
-    }
-
-    fn model(&self, options: &Options) -> Result<Model, weir_model::Error> {
-        match self.embedded {
-            Some(bytes) => Model::from_bytes(self.name, bytes, options),
-            None => Model::load(Path::new(self.name), options),
-        }
-    }
-
-    fn tokenizer(&self) -> Result<Tokenizer, weir_model::Error> {
-        match self.embedded {
-            Some(bytes) => Tokenizer::from_bytes(self.name, bytes),
-            None => Tokenizer::load(Path::new(self.name)),
-        }
-    }
-}
-
-fn load_strong(
-    config: &StrongConfig,
-    tokenizer: &Tokenizer,
-    vocab: usize,
-    context: usize,
-) -> anyhow::Result<Box<dyn Strong>> {
-    let source = Source::new(&config.file, embedded::strong);
+/// Loads the strong model and checks that it speaks of the weak one's tokens.
+pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<dyn Strong>> {
+    let source = Source::strong(&config.file);
     let own = source
         .tokenizer()
         .with_context(|| format!("tokenizer of the strong model {}", config.file))?;
-    // Template and end tokens may differ: the weak model's are in force for both (SPEC 3.5).
-    let (one, other) = (own.metadata(), tokenizer.metadata());
-    ensure!(
-        (&one.pre, &one.tokens, &one.merges) == (&other.pre, &other.tokens, &other.merges),
-        "strong and weak model have different tokenizers: token ids of one mean nothing to the other"
-    );
+    same_tokens(own.metadata(), weak.tokenizer.metadata())?;
+    let (vocab, context) = (weak.model.vocab(), weak.model.max_context());
     if config.engine != Engine::Candle {
         let options = Options {
-            kernel: kernel("strong.kernel", &config.kernel)?,
+            kernel: kernel(&config.kernel).context("strong.kernel")?,
             threads: threads(config.threads),
             kv_tokens: config.kv_tokens,
             max_context: config.max_context,
         };
-        Model::self_check(&options)?;
         match source.model(&options) {
             Ok(model) => {
                 report("strong", &source, &model);
@@ -119,10 +40,24 @@ fn load_strong(
     candle(config, &source, vocab, context)
 }
 
+/// Template and end tokens may differ: the weak model's are in force for both (SPEC 3.5).
+fn same_tokens(strong: &TokenizerMetadata, weak: &TokenizerMetadata) -> anyhow::Result<()> {
+    let differs = |what: &str| {
+        format!(
+            "strong and weak model have different tokenizers ({what}): token ids of one mean nothing to the other; \
+             take a weak model of the strong one's family"
+        )
+    };
+    ensure!(strong.pre == weak.pre, differs("pre-tokenizer"));
+    ensure!(strong.tokens == weak.tokens, differs("vocabulary"));
+    ensure!(strong.merges == weak.merges, differs("merges"));
+    Ok(())
+}
+
 #[cfg(feature = "candle")]
 fn candle(
     config: &StrongConfig,
-    source: &Source<'_>,
+    source: &Source,
     vocab: usize,
     context: usize,
 ) -> anyhow::Result<Box<dyn Strong>> {
@@ -132,16 +67,16 @@ fn candle(
         kv_tokens,
         ..
     } = *config;
-    let engine = match source.embedded {
+    let engine = match source.embedded() {
         Some(bytes) => Candle::load(&mut std::io::Cursor::new(bytes), vocab, max_context, kv_tokens),
         None => {
-            let file = std::fs::File::open(source.name).with_context(|| source.name.to_owned())?;
+            let file = std::fs::File::open(source.name()).with_context(|| source.name().to_owned())?;
             Candle::load(&mut std::io::BufReader::new(file), vocab, max_context, kv_tokens)
         }
     };
-    let engine = engine.with_context(|| format!("strong model {}", source.name))?;
+    let engine = engine.with_context(|| format!("strong model {}", source.name()))?;
     tracing::info!(
-        file = source.name,
+        file = source.name(),
         context = engine.max_context(),
         "strong model on candle"
     );
@@ -150,10 +85,10 @@ fn candle(
 }
 
 #[cfg(not(feature = "candle"))]
-fn candle(_: &StrongConfig, source: &Source<'_>, _: usize, _: usize) -> anyhow::Result<Box<dyn Strong>> {
+fn candle(_: &StrongConfig, source: &Source, _: usize, _: usize) -> anyhow::Result<Box<dyn Strong>> {
     anyhow::bail!(
         "strong model {}: this program was built without the candle engine",
-        source.name
+        source.name()
     )
 }
 
@@ -168,22 +103,26 @@ fn fits(strong: usize, weak: usize) {
     }
 }
 
-fn report(role: &str, source: &Source<'_>, model: &Model) {
-    let info = model.info();
-    tracing::info!(
-        file = source.name,
-        architecture = info.architecture,
-        parameters = info.parameters,
-        kernel = info.kernel.name(),
-        context = model.max_context(),
-        "{role} model"
-    );
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn vocabulary(tokenizer: &Tokenizer) -> Vocabulary {
-    let tokens = 0..u32::try_from(tokenizer.vocab()).expect("token ids are u32");
-    Vocabulary {
-        bytes: tokens.map(|token| tokenizer.token_bytes(token).into()).collect(),
-        end: tokenizer.end_tokens().to_vec(),
+    #[test]
+    fn a_pair_must_share_its_tokens_but_not_its_template() {
+        let weak = Source::weak("embedded").tokenizer().unwrap();
+        let weak = weak.metadata();
+        let edited = |edit: fn(&mut TokenizerMetadata)| {
+            let mut strong = weak.clone();
+            edit(&mut strong);
+            same_tokens(&strong, weak).map_err(|error| error.to_string())
+        };
+        edited(|strong| strong.chat_template = None).unwrap();
+        assert!(edited(|s| s.pre.push('x')).unwrap_err().contains("pre-tokenizer"));
+        assert!(
+            edited(|s| s.tokens.swap(40, 41))
+                .unwrap_err()
+                .contains("vocabulary")
+        );
+        assert!(edited(|s| drop(s.merges.pop())).unwrap_err().contains("merges"));
     }
 }

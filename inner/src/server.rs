@@ -1,11 +1,11 @@
 //! From a configuration to a running server.
 
 use crate::clock::Clock;
-use crate::config::{Config, LinkConfig, SessionConfig};
+use crate::config::Config;
 use crate::engine::{Engine, Limits};
 use crate::engine_thread::EngineThread;
 use crate::io::{Io, WAKER};
-use crate::models::Pair;
+use crate::models;
 use crate::pump::Pump;
 use crate::record::Record;
 use crate::status::Status;
@@ -19,7 +19,9 @@ use std::thread::JoinHandle;
 use weir_codec::Settings;
 use weir_link::{Address, Link, Metered, Udp};
 use weir_meter::Governor;
-use weir_wire::{CheckWidth, Format, IdWidth, InnerConfig, InnerSession, Parameters};
+use weir_setup::Weak;
+use weir_setup::weak::Layout;
+use weir_wire::{InnerConfig, InnerSession};
 
 /// A server on threads of its own, for programs that run more than it.
 pub struct Server {
@@ -67,14 +69,13 @@ pub(crate) fn run(config: &Config, signals: Signals) -> anyhow::Result<()> {
 }
 
 fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
-    let parameters = parameters(&config.session, &config.link)?;
-    let address = address(&config.link)?;
-    let full = u8::try_from(config.session.tokens_per_tick).context("session.tokens_per_tick")?;
+    let parameters = config.session.parameters(config.link.mtu)?;
+    let address = Address::between(&config.link.local, &config.link.peer).context("link")?;
     let limits = Limits {
         batches: config.session.batches,
         slots: usize::from(config.session.slots),
         code: parameters.code_limit(),
-        settings: Settings { full },
+        settings: config.session.settings(),
     };
     let least = Settings::least_limit(limits.slots);
     ensure!(
@@ -88,12 +89,14 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         .as_ref()
         .map(|path| Record::open(path).with_context(|| path.display().to_string()));
     let record = record.transpose()?;
-    let Pair {
-        strong,
-        weak,
+    let weak = Weak::load(&config.weak, &config.session, Layout::Together)?;
+    let strong = models::strong(&config.strong, &weak)?;
+    let Weak {
+        model,
         vocabulary,
         agreement,
-    } = Pair::load(config, &limits.settings)?;
+        ..
+    } = weak;
 
     // Nothing is heard before everything is ready.
     let link = Udp::open(address)?;
@@ -108,7 +111,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
     let governor =
         Governor::new(clock.now().micros(), link.cost(), (&config.meter).into()).context("meter")?;
     let session = InnerSession::new(clock.now(), InnerConfig::new(parameters, agreement))?;
-    let worker = Worker::new(Engine::new(strong, weak, vocabulary, limits, record));
+    let worker = Worker::new(Engine::new(strong, model, vocabulary, limits, record));
     let io = Io {
         poll,
         link: Metered::new(link, &governor),
@@ -121,42 +124,4 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
     };
     tracing::info!(link = %address, batches = config.session.batches, "ready");
     Ok((io, waker))
-}
-
-fn parameters(session: &SessionConfig, link: &LinkConfig) -> anyhow::Result<Parameters> {
-    let id = match session.id_bits {
-        8 => IdWidth::One,
-        16 => IdWidth::Two,
-        bits => anyhow::bail!("session.id_bits: 8 or 16, not {bits}"),
-    };
-    let check = match session.check_bytes {
-        2 => CheckWidth::Two,
-        4 => CheckWidth::Four,
-        bytes => anyhow::bail!("session.check_bytes: 2 or 4, not {bytes}"),
-    };
-    let parameters = Parameters {
-        format: Format { id, check },
-        window: session.window,
-        batches: session.batches,
-        tokens_per_tick: u16::try_from(session.tokens_per_tick).context("session.tokens_per_tick")?,
-        tick: session
-            .tick_ms
-            .checked_mul(1000)
-            .context("session.tick_ms: too long")?,
-        mtu: u16::try_from(link.mtu).context("link.mtu")?,
-        ..Parameters::default()
-    };
-    parameters.validate()?;
-    Ok(parameters)
-}
-
-/// Both ends of the link as one address.
-fn address(link: &LinkConfig) -> anyhow::Result<Address> {
-    let LinkConfig { local, peer, .. } = link;
-    let (_, own) = local
-        .split_once("://")
-        .with_context(|| format!("link.local: {local:?} is not a URL"))?;
-    let url = format!("{peer}?bind={own}");
-    url.parse()
-        .with_context(|| format!("link.local = {local:?}, link.peer = {peer:?}"))
 }

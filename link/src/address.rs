@@ -22,7 +22,7 @@ pub enum Address {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AddressError {
     /// No `scheme://`.
-    #[error("link address {text:?}: expected udp://PEER:PORT?bind=OWN:PORT")]
+    #[error("link address {text:?}: expected udp:// and an IP address and port")]
     NoScheme {
         /// The whole address.
         text: String,
@@ -81,6 +81,26 @@ pub enum AddressError {
         /// The whole address.
         text: String,
     },
+}
+
+impl Address {
+    /// The address of a link whose two ends are named apart, each as `udp://ADDRESS:PORT`.
+    ///
+    /// # Errors
+    /// As for the parts.
+    pub fn between(local: &str, peer: &str) -> Result<Self, AddressError> {
+        let text = || local.to_owned();
+        let (scheme, own) = local
+            .split_once("://")
+            .ok_or_else(|| AddressError::NoScheme { text: text() })?;
+        if scheme != "udp" {
+            return Err(AddressError::UnknownScheme {
+                text: text(),
+                scheme: scheme.to_owned(),
+            });
+        }
+        format!("{peer}?bind={own}").parse()
+    }
 }
 
 impl FromStr for Address {
@@ -156,6 +176,20 @@ mod tests {
             "udp://[fd00::2]:4000?bind=[fd00::1]:0",
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn two_ends_make_one_address() {
+        let both = Address::between("udp://10.0.0.1:4001", "udp://10.0.0.2:4000").unwrap();
+        assert_eq!(both.to_string(), "udp://10.0.0.2:4000?bind=10.0.0.1:4001");
+        for (local, peer) in [
+            ("10.0.0.1:4001", "udp://10.0.0.2:4000"),
+            ("tcp://10.0.0.1:4001", "udp://10.0.0.2:4000"),
+            ("udp://10.0.0.1:4001", "10.0.0.2:4000"),
+            ("udp://10.0.0.1", "udp://10.0.0.2:4000"),
+        ] {
+            assert!(Address::between(local, peer).is_err(), "{local} {peer}");
         }
     }
 

@@ -1,9 +1,8 @@
 //! Tests of the promise: logits depend on weights and tokens before, and on nothing else.
 
 use crate::digest;
-use crate::testing::{Tiny, tiny_gguf};
+use crate::testing::{Tiny, real, tiny_gguf};
 use crate::{Error, Kernel, Model, Options, Predict, Slot, Token, embedded};
-use std::path::PathBuf;
 
 fn options(kernel: Kernel, threads: usize) -> Options {
     Options {
@@ -210,23 +209,6 @@ fn vectors() {
         assert_eq!(digest, digest::expected(name).unwrap(), "{name}");
     }
     Model::self_check(&options(Kernel::Portable, 1)).unwrap();
-}
-
-/// A real model, if it is on this machine: `$WEIR_MODELS`, else `~/.cache/weir/models`.
-fn real(name: &str) -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/weir/models"));
-    let path = std::env::var_os("WEIR_MODELS")
-        .map(PathBuf::from)
-        .or_else(home)?
-        .join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    eprintln!(
-        "SKIPPED: {} is not on this machine; set WEIR_MODELS",
-        path.display()
-    );
-    None
 }
 
 #[test]

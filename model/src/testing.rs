@@ -1,9 +1,27 @@
-//! A small random model for tests of this crate and of those above it.
+//! Models for tests of this crate and of those above it: small random ones, and real ones where they are.
 
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Shape};
 use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// A real model's file, if it is on this machine: in `$WEIR_MODELS`, else in `~/.cache/weir/models`. Says so if it is not.
+pub fn real(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("WEIR_MODELS").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/weir/models"),
+        PathBuf::from,
+    );
+    let path = folder.join(name);
+    if path.is_file() {
+        return Some(path);
+    }
+    eprintln!(
+        "SKIPPED, NOTHING WAS TESTED: {} is not on this machine; set WEIR_MODELS",
+        path.display()
+    );
+    None
+}
 
 /// What kind of small model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_qwen2};
 use std::fs::File;
-use std::path::PathBuf;
+use weir_model::testing::real;
 use weir_model::{Model, Options, Predict, Tokenizer};
 
 const TEXT: &str = "The water mill stood where the valley narrowed. For three hundred years its wheel had turned with the \
@@ -44,19 +44,7 @@ fn compare<F>(name: &str, count: usize, candle: impl Fn(Content, &mut File) -> F
 where
     F: FnMut(&Tensor, usize) -> candle_core::Result<Tensor>,
 {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/weir/models"));
-    let dir = std::env::var_os("WEIR_MODELS")
-        .map(PathBuf::from)
-        .or_else(home)
-        .unwrap_or_default();
-    let path = dir.join(name);
-    if !path.exists() {
-        eprintln!(
-            "SKIPPED: {} is not on this machine; set WEIR_MODELS",
-            path.display()
-        );
-        return;
-    }
+    let Some(path) = real(name) else { return };
     let tokens = Tokenizer::load(&path).unwrap().encode(TEXT);
     let tokens = &tokens[..count.min(tokens.len())];
 

@@ -1,11 +1,13 @@
 //! What the operator decides: a TOML file, then flags over it.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
-use weir_model::Kernel;
+use weir_setup::file::{read, set};
+use weir_setup::source::kernel;
+use weir_setup::{SessionArgs, SessionConfig, WeakConfig};
 
 /// Flags of `weir-outer`; each one given wins over the file.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,24 +42,12 @@ pub struct Args {
     /// Threads of the weak model, per batch [default: all cores, shared among the batches]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
-    /// Positions in the weak model's pool, per batch: the sum of prompts and answers that are live at once
+    /// Positions of all live queries of a batch together; both ends alike [default: 65536]
     #[arg(long, value_name = "N")]
     pub kv_tokens: Option<usize>,
-    /// Batches; must agree with inner
-    #[arg(long, value_name = "N")]
-    pub batches: Option<u16>,
-    /// Queries that are live at once in a batch, at most 128; must agree with inner
-    #[arg(long, value_name = "N")]
-    pub slots: Option<u8>,
-    /// Frames a batch may send before one is acknowledged (W); must agree with inner
-    #[arg(long, value_name = "N")]
-    pub window: Option<u8>,
-    /// Tokens per query and frame, 1 to 64; must agree with inner
-    #[arg(long, value_name = "N")]
-    pub tokens_per_tick: Option<u32>,
-    /// Milliseconds between frames of a batch; must agree with inner
-    #[arg(long, value_name = "MS")]
-    pub tick_ms: Option<u32>,
+    /// What both ends must have alike
+    #[command(flatten)]
+    pub session: SessionArgs,
 }
 
 /// The whole configuration.
@@ -92,42 +82,6 @@ pub struct LinkConfig {
     pub peer: String,
     /// Most bytes of a datagram from inner; as inner has it.
     pub mtu: usize,
-}
-
-/// The weak model and its resources.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WeakConfig {
-    /// A file, or `embedded`.
-    pub file: String,
-    /// A kernel's name, or `auto`.
-    pub kernel: String,
-    /// Per batch; 0: all cores, shared among the batches.
-    pub threads: usize,
-    /// Positions in the pool of each batch.
-    pub kv_tokens: usize,
-    /// Most positions of one query.
-    pub max_context: usize,
-}
-
-/// Sizes that go into the hello: a difference with inner is an error at once.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SessionConfig {
-    /// Number of batches.
-    pub batches: u16,
-    /// Queries live at once in a batch, 1..=128.
-    pub slots: u8,
-    /// Bits of a batch id: 8 or 16.
-    pub id_bits: u8,
-    /// Bytes of a frame's check: 2 or 4.
-    pub check_bytes: u8,
-    /// Frames in flight per batch.
-    pub window: u8,
-    /// Tokens per query and frame.
-    pub tokens_per_tick: u32,
-    /// Milliseconds between frames of a batch.
-    pub tick_ms: u32,
 }
 
 /// What one user, and all of them together, may ask for.
@@ -185,32 +139,6 @@ impl Default for LinkConfig {
     }
 }
 
-impl Default for WeakConfig {
-    fn default() -> Self {
-        Self {
-            file: "embedded".to_owned(),
-            kernel: "auto".to_owned(),
-            threads: 0,
-            kv_tokens: 65_536,
-            max_context: 4096,
-        }
-    }
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        Self {
-            batches: 1,
-            slots: 128,
-            id_bits: 8,
-            check_bytes: 4,
-            window: 8,
-            tokens_per_tick: 10,
-            tick_ms: 100,
-        }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -234,60 +162,43 @@ impl Config {
     /// # Errors
     /// An unreadable file, an unknown key, a value out of range: each says which.
     pub fn load(args: &Args) -> anyhow::Result<Self> {
-        let mut config = match &args.config {
-            Some(path) => Self::read(path)?,
-            None => Self::default(),
-        };
+        let mut config: Self = read(args.config.as_deref())?;
         config.apply(args);
         config.check()?;
         Ok(config)
     }
 
-    /// The kernel that the configuration names; `None` is automatic.
-    ///
-    /// # Errors
-    /// A name that no kernel has.
-    pub fn kernel(&self) -> anyhow::Result<Option<Kernel>> {
-        let name = self.weak.kernel.as_str();
-        if name == "auto" {
-            return Ok(None);
-        }
-        let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
-        kernel
-            .map(Some)
-            .with_context(|| format!("weak.kernel: no kernel is called '{name}'"))
-    }
-
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        toml::from_str(&text).with_context(|| path.display().to_string())
-    }
-
     fn apply(&mut self, args: &Args) {
-        fn set<T: Clone>(field: &mut T, flag: &Option<T>) {
-            if let Some(value) = flag {
-                field.clone_from(value);
-            }
+        // Named one by one, so that a new flag cannot be forgotten here.
+        let Args {
+            config: _,
+            listen,
+            metrics,
+            local,
+            peer,
+            weak,
+            model,
+            api_keys,
+            kernel,
+            threads,
+            kv_tokens,
+            session,
+        } = args;
+        set(&mut self.listen, listen);
+        if metrics.is_some() {
+            self.metrics = *metrics;
         }
-        set(&mut self.listen, &args.listen);
-        if args.metrics.is_some() {
-            self.metrics = args.metrics;
+        set(&mut self.link.local, local);
+        set(&mut self.link.peer, peer);
+        set(&mut self.weak.file, weak);
+        set(&mut self.model, model);
+        if !api_keys.is_empty() {
+            self.api_keys.clone_from(api_keys);
         }
-        set(&mut self.link.local, &args.local);
-        set(&mut self.link.peer, &args.peer);
-        set(&mut self.weak.file, &args.weak);
-        set(&mut self.model, &args.model);
-        if !args.api_keys.is_empty() {
-            self.api_keys.clone_from(&args.api_keys);
-        }
-        set(&mut self.weak.kernel, &args.kernel);
-        set(&mut self.weak.threads, &args.threads);
-        set(&mut self.weak.kv_tokens, &args.kv_tokens);
-        set(&mut self.session.batches, &args.batches);
-        set(&mut self.session.slots, &args.slots);
-        set(&mut self.session.window, &args.window);
-        set(&mut self.session.tokens_per_tick, &args.tokens_per_tick);
-        set(&mut self.session.tick_ms, &args.tick_ms);
+        set(&mut self.weak.kernel, kernel);
+        set(&mut self.weak.threads, threads);
+        set(&mut self.weak.kv_tokens, kv_tokens);
+        self.session.apply(session);
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -297,21 +208,9 @@ impl Config {
                 self.listen
             );
         }
-        self.kernel()?;
+        kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(!self.model.is_empty(), "model: the name is empty");
-        ensure!(
-            (1..=128).contains(&self.session.slots),
-            "session.slots: 1 to 128, not {}",
-            self.session.slots
-        );
-        ensure!(self.session.batches > 0, "session.batches: at least 1");
-        let tokens = self.session.tokens_per_tick;
-        ensure!(
-            (1..=64).contains(&tokens),
-            "session.tokens_per_tick: 1 to 64, not {tokens}"
-        );
-        ensure!(self.session.tick_ms > 0, "session.tick_ms: at least 1");
-        ensure!(self.weak.kv_tokens > 1, "weak.kv_tokens: at least 2");
+        self.session.parameters(self.link.mtu)?;
         ensure!(self.limits.answer_tokens > 0, "limits.answer_tokens: at least 1");
         ensure!(
             self.limits.default_answer_tokens > 0,
@@ -357,12 +256,16 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn flags_win_over_the_file_and_both_are_checked() {
         let mut config: Config = toml::from_str("model = 'a'\n[session]\nslots = 7\nwindow = 2\n").unwrap();
         let args = Args {
-            slots: Some(9),
+            session: SessionArgs {
+                slots: Some(9),
+                ..SessionArgs::default()
+            },
             ..Args::default()
         };
         config.apply(&args);
@@ -376,7 +279,7 @@ mod tests {
         config.api_keys.push("k".to_owned());
         config.check().unwrap();
         config.weak.kernel = "fast".to_owned();
-        assert!(config.check().unwrap_err().to_string().contains("fast"));
+        assert!(format!("{:#}", config.check().unwrap_err()).contains("fast"));
         assert!(
             toml::from_str::<Config>("modle = 'a'")
                 .unwrap_err()
@@ -388,7 +291,7 @@ mod tests {
     #[test]
     fn the_example_shows_every_default() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/outer.toml");
-        let example = Config::read(&path).unwrap();
+        let example: Config = read(Some(&path)).unwrap();
         let context = usize::try_from(i64::MAX).unwrap();
         let default = Config::default();
         let default = Config {

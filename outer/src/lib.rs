@@ -24,7 +24,7 @@ mod server;
 mod text;
 mod threads;
 
-pub use config::{Args, Config, Limits, LinkConfig, SessionConfig, WeakConfig};
+pub use config::{Args, Config, Limits, LinkConfig};
 pub use server::Server;
 
 use std::io::IsTerminal;

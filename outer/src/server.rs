@@ -1,7 +1,6 @@
 //! The whole server, assembled: model and tokenizer, session, edge, listeners.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +8,16 @@ use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use weir_codec::{Settings, Vocabulary, agreement};
 use weir_link::{Address, Link, Udp};
-use weir_model::{Model, Options, Predict, Tokenizer, embedded};
-use weir_wire::{Agreement, CheckWidth, Format, IdWidth, OuterConfig, OuterSession, Parameters};
+use weir_model::{Model, Predict};
+use weir_setup::weak::Layout;
+use weir_setup::{SessionConfig, Weak, WeakConfig};
+use weir_wire::{OuterConfig, OuterSession};
 
 use crate::admission::Admission;
 use crate::ask::{Command, Desk, Health};
 use crate::clock;
-use crate::config::{Config, Limits, LinkConfig, SessionConfig, WeakConfig};
+use crate::config::{Config, Limits};
 use crate::http::{Connections, Edge, Keys, router, serve};
 use crate::metrics::Metrics;
 use crate::pump::Pump;
@@ -42,8 +42,8 @@ impl Server {
     /// What cannot be loaded, opened or bound, by name.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let keys = Keys::new(&config.api_keys)?;
-        let parameters = parameters(&config.session, config.link.mtu)?;
-        let address = address(&config.link)?;
+        let parameters = config.session.parameters(config.link.mtu)?;
+        let address = Address::between(&config.link.local, &config.link.peer).context("link")?;
         let link = Udp::open(address).context("link")?;
         ensure!(
             config.link.mtu <= link.mtu(),
@@ -63,8 +63,8 @@ impl Server {
             ),
         };
 
-        let weak = Weak::load(config)?;
-        let limits = limits(&config.limits, &config.weak, weak.context);
+        let weak = Weak::load(&config.weak, &config.session, Layout::Apart)?;
+        let limits = limits(&config.limits, &config.weak, weak.model.max_context());
         let metrics = Metrics::default();
         let health = Arc::new(Health::new("no session yet"));
         let session = OuterSession::new(OuterConfig::new(parameters, weak.agreement)).context("session")?;
@@ -73,8 +73,10 @@ impl Server {
         let patience = Duration::from_secs(limits.queue_timeout_s);
         let pump = Pump::new(session, admission, patience, Arc::clone(&health), metrics.clone());
         let header_len = parameters.format.header_len();
+        // Holds the weights; each batch has a twin with slots and threads of its own.
+        let weights = Arc::new(weak.model);
         let readers = (0..batches).map(|batch| {
-            let (model, options) = (Arc::clone(&weak.model), weak.options.clone());
+            let (model, options) = (Arc::clone(&weights), weak.options.clone());
             let fresh: Fresh<Model> = Box::new(move || model.twin(&options));
             Reader::new(
                 batch,
@@ -169,89 +171,6 @@ impl Server {
     }
 }
 
-/// The weak model as far as outer needs it.
-struct Weak {
-    tokenizer: Tokenizer,
-    vocabulary: Vocabulary,
-    settings: Settings,
-    /// Holds the weights; each batch has a twin with slots and threads of its own.
-    model: Arc<Model>,
-    options: Options,
-    agreement: Agreement,
-    /// Most positions of one query.
-    context: usize,
-}
-
-impl Weak {
-    fn load(config: &Config) -> anyhow::Result<Self> {
-        let WeakConfig {
-            file,
-            kv_tokens,
-            max_context,
-            ..
-        } = &config.weak;
-        let threads = match config.weak.threads {
-            // Batches are read side by side.
-            0 => {
-                std::thread::available_parallelism().map_or(1, usize::from)
-                    / usize::from(config.session.batches)
-            }
-            threads => threads,
-        };
-        let (kv_tokens, max_context) = (*kv_tokens, *max_context);
-        let options = Options {
-            kernel: config.kernel()?,
-            threads: threads.max(1),
-            kv_tokens,
-            max_context,
-        };
-        Model::self_check(&options)?;
-        let bytes = (file == "embedded").then(embedded::weak);
-        let (tokenizer, model) = match bytes {
-            Some(bytes) => (
-                Tokenizer::from_bytes(file, bytes)?,
-                Model::from_bytes(file, bytes, &options)?,
-            ),
-            None => (
-                Tokenizer::load(Path::new(file))?,
-                Model::load(Path::new(file), &options)?,
-            ),
-        };
-        let tokens = 0..u32::try_from(tokenizer.vocab()).context("vocabulary")?;
-        let vocabulary = Vocabulary {
-            bytes: tokens.map(|token| tokenizer.token_bytes(token).into()).collect(),
-            end: tokenizer.end_tokens().to_vec(),
-        };
-        let full = u8::try_from(config.session.tokens_per_tick).context("session.tokens_per_tick")?;
-        let settings = Settings { full };
-        let agreement = Agreement {
-            model: model.hash(),
-            tokenizer: tokenizer.hash(),
-            codec: agreement(&settings),
-            service: [0; 32],
-        };
-        let info = model.info();
-        let kernel = info.kernel.name();
-        tracing::info!(
-            file,
-            architecture = info.architecture,
-            kernel,
-            threads = options.threads,
-            "weak model"
-        );
-        let context = model.max_context();
-        Ok(Self {
-            tokenizer,
-            vocabulary,
-            settings,
-            model: Arc::new(model),
-            options,
-            agreement,
-            context,
-        })
-    }
-}
-
 /// The configured limits, lowered to what the weak model has room for.
 fn limits(limits: &Limits, weak: &WeakConfig, context: usize) -> Limits {
     let context_tokens = limits.context_tokens.min(context).min(weak.kv_tokens);
@@ -259,45 +178,6 @@ fn limits(limits: &Limits, weak: &WeakConfig, context: usize) -> Limits {
         context_tokens,
         ..limits.clone()
     }
-}
-
-fn parameters(session: &SessionConfig, mtu: usize) -> anyhow::Result<Parameters> {
-    let id = match session.id_bits {
-        8 => IdWidth::One,
-        16 => IdWidth::Two,
-        bits => anyhow::bail!("session.id_bits: 8 or 16, not {bits}"),
-    };
-    let check = match session.check_bytes {
-        2 => CheckWidth::Two,
-        4 => CheckWidth::Four,
-        bytes => anyhow::bail!("session.check_bytes: 2 or 4, not {bytes}"),
-    };
-    let tick = session
-        .tick_ms
-        .checked_mul(1000)
-        .context("session.tick_ms: too long")?;
-    let parameters = Parameters {
-        format: Format { id, check },
-        window: session.window,
-        batches: session.batches,
-        tokens_per_tick: u16::try_from(session.tokens_per_tick).context("session.tokens_per_tick")?,
-        tick,
-        mtu: u16::try_from(mtu).context("link.mtu")?,
-        ..Parameters::default()
-    };
-    parameters.validate()?;
-    Ok(parameters)
-}
-
-/// Both ends of the link as one address.
-fn address(link: &LinkConfig) -> anyhow::Result<Address> {
-    let LinkConfig { local, peer, .. } = link;
-    let (_, own) = local
-        .split_once("://")
-        .with_context(|| format!("link.local: {local:?} is not a URL"))?;
-    let url = format!("{peer}?bind={own}");
-    url.parse()
-        .with_context(|| format!("link.local = {local:?}, link.peer = {peer:?}"))
 }
 
 /// After a stop: how long connections may take to end.

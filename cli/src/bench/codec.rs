@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_codec::Query;
 use weir_model::{Kernel, Predict as _, Token};
+use weir_setup::Source;
+use weir_setup::source::{EMBEDDED, vocabulary};
 use weir_wire::{CheckWidth, Format, IdWidth};
 
-use crate::models::{Machine, Source};
+use crate::models::{self, Choice, Machine};
 use crate::trace::{self, POOL_PAGE, positions};
 use crate::{progress, prompts};
 pub(crate) use decoder::{DecoderArgs, run as decode};
@@ -25,9 +27,9 @@ use encoder::Encoding;
 /// Without --trace the embedded pair first answers the embedded prompts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The weak model: a .gguf or .weir file [default: the embedded weak model]
-    #[arg(long, value_name = "FILE", requires = "trace")]
-    weak: Option<PathBuf>,
+    /// The weak model: a .gguf or .weir file, or "embedded"
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED, requires = "trace")]
+    weak: String,
     /// What `weir trace` wrote; may be given several times
     #[arg(long, value_name = "FILE", num_args = 1..)]
     trace: Vec<PathBuf>,
@@ -51,9 +53,9 @@ pub(crate) struct Args {
     check_bytes: u8,
     #[command(flatten)]
     machine: Machine,
-    /// Kernel of the decoding process [default: another one than here]
-    #[arg(long, value_name = "NAME", value_parser = crate::models::kernel)]
-    decode_kernel: Option<Kernel>,
+    /// Kernel of the decoding process; auto: another one than here
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = models::choice)]
+    decode_kernel: Choice,
     /// Threads of the decoding process [default: one fewer than here, or one more]
     #[arg(long, value_name = "N")]
     decode_threads: Option<usize>,
@@ -84,12 +86,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let jobs = jobs(args)?;
     let slots = usize::from(args.slots).min(jobs.len());
     let (pool, context) = sizes(&jobs, slots);
-    let source = Source::weak(args.weak.as_deref());
+    let source = Source::weak(&args.weak);
     let options = args.machine.options(pool, context);
     let here = Kernel::choose(options.kernel)?;
     let there = decoder::Place {
         weak: args.weak.clone(),
-        kernel: args.decode_kernel.unwrap_or_else(|| another(here)),
+        kernel: args.decode_kernel.0.unwrap_or_else(|| another(here)),
         threads: args.decode_threads.unwrap_or(if options.threads > 1 {
             options.threads - 1
         } else {
@@ -100,8 +102,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokens_per_tick: args.tokens_per_tick,
         format,
     };
-    let tokenizer = source.tokenizer()?;
-    let model = source.model(&options)?;
+    let tokenizer = models::tokenizer(&source)?;
+    let model = models::load(&source, &options)?;
     for job in &jobs {
         job.query
             .check(model.vocab(), model.max_context())
@@ -115,13 +117,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokens_per_tick: args.tokens_per_tick,
         format,
     };
-    let outcome = encoding.run(
-        model,
-        crate::models::vocabulary(&tokenizer)?,
-        &jobs,
-        &mut peer,
-        &bar,
-    );
+    let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, &mut peer, &bar);
     bar.finish_and_clear();
     let report = outcome?;
     peer.finish()?;
@@ -184,7 +180,7 @@ fn embedded(args: &Args) -> Result<Vec<trace::Line>> {
         seed: 0,
     };
     trace::make(
-        &Source::strong(None),
+        &Source::strong(EMBEDDED),
         &prompts,
         &ask,
         usize::from(args.slots),

@@ -12,19 +12,23 @@ fn header() -> Header {
         window: 256,
         overlap: 64,
         start: 0,
+        missing: 2,
     }
 }
 
 #[test]
 fn a_file_is_read_back() {
-    let file = header().emit(b"code").unwrap();
-    assert_eq!(file.len(), OVERHEAD + 4);
-    assert_eq!(Header::parse(&file), Ok((header(), b"code".as_slice())));
+    let file = header().emit(b"\x07\xff", b"code").unwrap();
+    assert_eq!(file.len(), OVERHEAD + 6);
+    assert_eq!(
+        Header::parse(&file),
+        Ok((header(), b"\x07\xff".as_slice(), b"code".as_slice()))
+    );
 }
 
 #[test]
 fn every_flipped_bit_is_noticed() {
-    let file = header().emit(b"code").unwrap();
+    let file = header().emit(b"\x07\xff", b"code").unwrap();
     for bit in 0..file.len() * 8 {
         let mut file = file.clone();
         file[bit / 8] ^= 1 << (bit % 8);
@@ -34,7 +38,7 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn every_cut_is_noticed() {
-    let file = header().emit(b"code").unwrap();
+    let file = header().emit(b"\x07\xff", b"code").unwrap();
     for length in 0..file.len() {
         assert!(Header::parse(&file[..length]).is_err(), "{length}");
     }
@@ -45,7 +49,7 @@ fn every_cut_is_noticed() {
 fn foreign_and_future_files_are_told_apart_from_damaged_ones() {
     assert_eq!(Header::parse(b""), Err(Error::Foreign));
     assert_eq!(Header::parse(b"WEIRZIP\n\x01"), Err(Error::Foreign));
-    let mut file = header().emit(b"").unwrap();
+    let mut file = header().emit(b"\x07\xff", b"").unwrap();
     file[9] = 2;
     assert_eq!(Header::parse(&file), Err(Error::Version(2)));
     file[9] = 1;
@@ -61,10 +65,6 @@ fn what_no_compressor_says_is_not_said() {
             ..header()
         },
         Header {
-            tokens: 0,
-            ..header()
-        },
-        Header {
             overlap: 256,
             ..header()
         },
@@ -75,8 +75,21 @@ fn what_no_compressor_says_is_not_said() {
         },
     ];
     for case in cases {
-        assert!(matches!(case.emit(b""), Err(Error::Invalid(_))), "{case:?}");
+        assert!(
+            matches!(case.emit(b"\x07\xff", b""), Err(Error::Invalid(_))),
+            "{case:?}"
+        );
     }
+}
+
+#[test]
+fn a_list_ends_before_the_file_does() {
+    let long = Header {
+        missing: u64::MAX,
+        ..header()
+    };
+    let file = long.emit(b"", b"code").unwrap();
+    assert!(matches!(Header::parse(&file), Err(Error::Invalid(_))));
 }
 
 proptest! {
@@ -85,8 +98,8 @@ proptest! {
         for (place, &byte) in bytes.iter_mut().zip(b"WEIRZIP\r\n\x01") {
             *place = byte;
         }
-        if let Ok((header, code)) = Header::parse(&bytes) {
-            prop_assert_eq!(header.emit(code).unwrap(), bytes);
+        if let Ok((header, missing, code)) = Header::parse(&bytes) {
+            prop_assert_eq!(header.emit(missing, code).unwrap(), bytes);
         }
     }
 }

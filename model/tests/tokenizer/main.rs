@@ -11,6 +11,7 @@ use flate2::read::GzDecoder;
 use proptest::prelude::*;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use weir_model::testing::real;
 use weir_model::{Message, Token, Tokenizer, Utf8Stream};
 
 #[derive(Deserialize)]
@@ -42,15 +43,7 @@ fn vectors() -> Vectors {
 
 /// The tokenizer of a model's file, if the file is on this machine.
 fn tokenizer(name: &str) -> Option<Tokenizer> {
-    let folder = std::env::var_os("WEIR_MODELS").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/weir/models"),
-        PathBuf::from,
-    );
-    let path = folder.join(name);
-    if !path.exists() {
-        eprintln!("SKIPPED, NOTHING WAS COMPARED: {} is not there", path.display());
-        return None;
-    }
+    let path = real(name)?;
     Some(Tokenizer::load(&path).unwrap())
 }
 

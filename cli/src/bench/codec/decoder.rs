@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_codec::{Decoder, Sampling, Settings};
 use weir_model::{Kernel, Options};
+use weir_setup::Source;
+use weir_setup::source::vocabulary;
 use weir_wire::frame::{self, Frame, Sealed};
 use weir_wire::{Caps, CheckWidth, Format, IdWidth, Message};
 
@@ -15,15 +16,15 @@ use super::encoder::{SESSION, behind};
 use super::pipe::{Down, Up};
 use super::timed::Timed;
 use crate::clock::Stopwatch;
-use crate::models::{self, Source};
+use crate::models::{self, Choice};
 
 /// Flags of the process, which nobody but the bench starts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DecoderArgs {
     #[arg(long)]
-    weak: Option<PathBuf>,
-    #[arg(long, value_parser = models::kernel)]
-    kernel: Kernel,
+    weak: String,
+    #[arg(long, value_parser = models::choice)]
+    kernel: Choice,
     #[arg(long)]
     threads: usize,
     #[arg(long)]
@@ -40,7 +41,7 @@ pub(crate) struct DecoderArgs {
 
 /// Where and how the decoder runs.
 pub(super) struct Place {
-    pub(super) weak: Option<PathBuf>,
+    pub(super) weak: String,
     pub(super) kernel: Kernel,
     pub(super) threads: usize,
     pub(super) pool: usize,
@@ -70,9 +71,7 @@ impl Process {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command.args(["bench", "codec-decoder"]);
-        if let Some(weak) = weak {
-            command.arg("--weak").arg(weak);
-        }
+        command.args(["--weak", weak]);
         command.args(["--kernel", kernel.name(), "--threads", &threads.to_string()]);
         command.args(["--pool", &pool.to_string(), "--context", &context.to_string()]);
         command.args(["--tokens-per-tick", &tokens_per_tick.to_string()]);
@@ -133,10 +132,10 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             CheckWidth::Four
         },
     };
-    let source = Source::weak(args.weak.as_deref());
-    let vocabulary = models::vocabulary(&source.tokenizer()?)?;
+    let source = Source::weak(&args.weak);
+    let vocabulary = vocabulary(&source.tokenizer()?);
     let options = Options {
-        kernel: Some(args.kernel),
+        kernel: args.kernel.0,
         threads: args.threads,
         kv_tokens: args.pool,
         max_context: args.context,

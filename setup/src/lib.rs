@@ -1,0 +1,16 @@
+//! What both ends are set up with.
+//!
+//! - [`session`]: sizes that inner and outer must have alike, as TOML and as flags;
+//! - [`weak`]: the weak model's settings, and the model with all that both ends must agree on;
+//! - [`source`]: models by name: a file, or one of the embedded pair;
+//! - [`file`](mod@file): reading a configuration, and flags over it.
+#![forbid(unsafe_code)]
+
+pub mod file;
+pub mod session;
+pub mod source;
+pub mod weak;
+
+pub use session::{SessionArgs, SessionConfig};
+pub use source::Source;
+pub use weak::{Weak, WeakConfig};
