@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as replies};
 use weir_codec::Query;
+use weir_model::Token;
 
 /// One request on its way in.
 #[derive(Debug)]
@@ -22,12 +23,17 @@ impl Ask {
     }
 }
 
-/// What comes back, in this order: `Admitted`, any number of `Text`, then `Done`; or `Failed` at any point.
+/// What comes back, in this order: `Admitted`, any number of `Piece`, then `Done`; or `Failed` at any point.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Event {
     /// The query has a slot and is on its way to inner.
     Admitted,
-    Text(String),
+    /// Tokens that have come, and the text that is certain now: it may lag behind them, where a character is not whole
+    /// or a stop string may have begun.
+    Piece {
+        text: String,
+        tokens: Vec<Token>,
+    },
     Done {
         finish: Finish,
         usage: Usage,

@@ -107,13 +107,19 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
     if request.model != edge.model {
         return Err(Problem::unknown_model(&clipped(&request.model), &edge.model));
     }
-    let (stream, include_usage) = (request.stream, request.include_usage);
+    let Request {
+        stream,
+        include_usage,
+        return_token_ids,
+        ..
+    } = request;
     // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections.
     let worker = Arc::clone(edge);
     let query = tokio::task::spawn_blocking(move || worker.query(kind, request)).await;
     let query = query.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
     let nonce = random().map(|bytes| hex(&bytes))?;
-    let reply = Reply::new(kind, &nonce, clock::unix_seconds(), &edge.model, hex(&query.seed));
+    let (now, seed) = (clock::unix_seconds(), hex(&query.seed));
+    let reply = Reply::new(kind, &nonce, now, &edge.model, seed, return_token_ids);
     let mut answer = edge.desk.ask(query).map_err(Problem::from)?;
     let limit = edge.limits.request_timeout_s;
     let mut deadline = Box::pin(tokio::time::sleep(Duration::from_secs(limit)));
@@ -132,13 +138,19 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
             .insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     } else {
-        let mut text = String::new();
+        let (mut text, mut tokens) = (String::new(), Vec::new());
         loop {
             match next(&mut answer, &mut deadline, limit).await? {
                 Event::Admitted => {}
-                Event::Text(piece) => text.push_str(&piece),
+                Event::Piece {
+                    text: piece,
+                    tokens: more,
+                } => {
+                    text.push_str(&piece);
+                    tokens.extend(more);
+                }
                 Event::Done { finish, usage } => {
-                    break axum::Json(reply.whole(&text, finish, &usage)).into_response();
+                    break axum::Json(reply.whole(&text, &tokens, finish, &usage)).into_response();
                 }
                 Event::Failed(failure) => return Err(failure.into()),
             }
@@ -280,7 +292,11 @@ impl Streaming {
     fn take(&mut self, event: Result<Event, Problem>) {
         match event {
             Ok(Event::Admitted) => {}
-            Ok(Event::Text(text)) => self.push(&self.reply.piece(&text)),
+            Ok(Event::Piece { text, tokens }) => {
+                if let Some(piece) = self.reply.piece(&text, &tokens) {
+                    self.push(&piece);
+                }
+            }
             Ok(Event::Done { finish, usage }) => {
                 self.push(&self.reply.last(finish));
                 if self.include_usage {

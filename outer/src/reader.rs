@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weir_codec::{Decoder, End, Settings, Vocabulary};
-use weir_model::Predict;
+use weir_model::{Predict, Token};
 
 use crate::ask::{Ask, Event, Failure, Finish, Usage};
 use crate::metrics::Metrics;
@@ -223,7 +223,7 @@ impl<P: Predict> Reader<P> {
         self.metrics.plain_bits.inc_by(stats.plain_bits);
 
         let mut ended = Vec::new();
-        for answer in &decoded.answers {
+        for answer in decoded.answers {
             let Some(live) = self.live.get_mut(&answer.slot) else {
                 continue;
             };
@@ -233,7 +233,7 @@ impl<P: Predict> Reader<P> {
                 .copied()
                 .collect();
             let text = live.text.push(&bytes);
-            live.say(text);
+            live.say(text, answer.tokens);
             if let Some(end) = answer.end {
                 live.end(end, &self.metrics);
                 ended.push((answer.slot, live.ask.id));
@@ -262,9 +262,9 @@ impl<P: Predict> Reader<P> {
 }
 
 impl Live {
-    fn say(&self, text: String) {
-        if !text.is_empty() {
-            self.ask.tell(Event::Text(text));
+    fn say(&self, text: String, tokens: Vec<Token>) {
+        if !text.is_empty() || !tokens.is_empty() {
+            self.ask.tell(Event::Piece { text, tokens });
         }
     }
 
@@ -278,7 +278,7 @@ impl Live {
         match finish {
             Ok(finish) => {
                 let rest = self.text.finish();
-                self.say(rest);
+                self.say(rest, Vec::new());
                 self.ask.tell(Event::Done {
                     finish,
                     usage: self.usage,

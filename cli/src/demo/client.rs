@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use ureq::Agent;
+use weir_model::Token;
 
 use super::sse::{self, Usage};
 
@@ -14,6 +15,7 @@ use super::sse::{self, Usage};
 pub(super) enum News {
     Begun,
     Text(usize, String),
+    Tokens(usize, Vec<Token>),
     Done(usize, Usage),
     Failed(usize, anyhow::Error),
 }
@@ -33,7 +35,15 @@ pub(super) fn work(api: &Api, wish: &Wish, queue: &Mutex<VecDeque<(usize, &str)>
         if news.send(News::Begun).is_err() {
             return;
         }
-        let last = match api.stream(wish, prompt, |text| drop(news.send(News::Text(index, text)))) {
+        let tell = |event| {
+            let heard = match event {
+                sse::Event::Text(text) => News::Text(index, text),
+                sse::Event::Tokens(tokens) => News::Tokens(index, tokens),
+            };
+            // If nobody listens any more, the last message below finds out.
+            let _ = news.send(heard);
+        };
+        let last = match api.stream(wish, prompt, tell) {
             Ok(usage) => News::Done(index, usage),
             Err(error) => News::Failed(index, error),
         };
@@ -81,7 +91,7 @@ impl Api {
         Ok(Counters(response.body_mut().read_to_string()?))
     }
 
-    fn stream(&self, wish: &Wish, prompt: &str, mut text: impl FnMut(String)) -> Result<Usage> {
+    fn stream(&self, wish: &Wish, prompt: &str, tell: impl FnMut(sse::Event)) -> Result<Usage> {
         let body = json!({
             "model": MODEL,
             "messages": [{"role": "user", "content": prompt}],
@@ -89,6 +99,7 @@ impl Api {
             "max_tokens": wish.max_tokens,
             "stream": true,
             "stream_options": {"include_usage": true},
+            "return_token_ids": true,
         });
         let request = self.agent.post(format!("{}/v1/chat/completions", self.base));
         let request = request.header("Content-Type", "application/json");
@@ -100,11 +111,7 @@ impl Api {
             let reason = response.body_mut().read_to_string().unwrap_or_default();
             anyhow::bail!("outer answered {status}: {}", reason.trim());
         }
-        let mut usage = None;
-        sse::read(response.body_mut().as_reader(), |event| match event {
-            sse::Event::Text(piece) => text(piece),
-            sse::Event::Usage(last) => usage = Some(last),
-        })?;
+        let usage = sse::read(response.body_mut().as_reader(), tell)?;
         usage.context("outer did not say what the answer cost")
     }
 }

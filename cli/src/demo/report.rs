@@ -16,6 +16,7 @@ use crate::table;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer {
     pub(super) text: String,
+    pub(super) tokens: Vec<Token>,
     /// There once the answer is complete.
     pub(super) usage: Option<Usage>,
 }
@@ -51,12 +52,12 @@ impl Report {
         tokenizer: &Tokenizer,
     ) -> Result<Self> {
         let recorded = read(record)?;
-        let (mut tokens, mut differences) = (0, Vec::new());
+        let (mut tokens, mut differences) = (0u64, Vec::new());
         let (mut sse, mut zstd, mut text, mut plain, mut coded) = (0, 0, 0, 0.0, 0.0);
         for answer in answers {
             let usage = answer.usage.as_ref().context("an answer has no usage")?;
             let seed = &usage.weir.seed;
-            tokens += usage.completion_tokens;
+            tokens += answer.tokens.len() as u64;
             plain += usage.weir.plain_bits;
             coded += usage.weir.coded_bits;
             text += answer.text.len() as u64;
@@ -148,9 +149,10 @@ impl Report {
 
 /// How an answer differs from what inner says it sent.
 fn difference(answer: &Answer, usage: &Usage, said: &[Token], tokenizer: &Tokenizer) -> Option<String> {
-    if usage.completion_tokens != said.len() as u64 {
+    if answer.tokens != said || usage.completion_tokens != said.len() as u64 {
         return Some(format!(
-            "outer counts {} tokens, inner {}",
+            "outer streamed {} tokens and counts {}, inner said {}, and they are not the same",
+            answer.tokens.len(),
             usage.completion_tokens,
             said.len()
         ));

@@ -5,12 +5,13 @@ use std::io::{BufRead, BufReader, Read};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use weir_model::Token;
 
 /// What one event says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Event {
     Text(String),
-    Usage(Usage),
+    Tokens(Vec<Token>),
 }
 
 /// What an answer cost, as outer says in its last event.
@@ -28,8 +29,9 @@ pub(super) struct Weir {
     pub(super) plain_bits: f64,
 }
 
-/// Calls `event` for each event up to `[DONE]`.
-pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<()> {
+/// Calls `event` for what each event says up to `[DONE]`; gives what the last one says of the cost.
+pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<Option<Usage>> {
+    let mut usage = None;
     for line in BufReader::new(body).lines() {
         let line = line.context("the stream broke off")?;
         let Some(data) = line.strip_prefix("data:") else {
@@ -37,7 +39,7 @@ pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<()> 
         };
         let data = data.trim_start();
         if data == "[DONE]" {
-            return Ok(());
+            return Ok(usage);
         }
         let chunk: Chunk =
             serde_json::from_str(data).with_context(|| format!("not an event: {data:.200}"))?;
@@ -51,10 +53,11 @@ pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<()> 
             if let Some(text) = choice.delta.content.filter(|text| !text.is_empty()) {
                 event(Event::Text(text));
             }
+            if let Some(tokens) = choice.token_ids {
+                event(Event::Tokens(tokens));
+            }
         }
-        if let Some(usage) = chunk.usage {
-            event(Event::Usage(usage));
-        }
+        usage = chunk.usage.or(usage);
     }
     bail!("the stream ended without [DONE]")
 }
@@ -92,6 +95,7 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     delta: Delta,
+    token_ids: Option<Vec<Token>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -103,10 +107,10 @@ struct Delta {
 mod tests {
     use super::*;
 
-    fn events(body: &str) -> Result<Vec<Event>> {
+    fn events(body: &str) -> Result<(Vec<Event>, Option<Usage>)> {
         let mut events = Vec::new();
-        read(body.as_bytes(), |event| events.push(event))?;
-        Ok(events)
+        let usage = read(body.as_bytes(), |event| events.push(event))?;
+        Ok((events, usage))
     }
 
     #[test]
@@ -114,7 +118,7 @@ mod tests {
         let body = concat!(
             ": hello\n\n",
             "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":null}\n\n",
-            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"}}]}\n\n",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"one\"},\"token_ids\":[7,8]}]}\n\n",
             "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
             "data: {\"choices\":[],\"usage\":{\"completion_tokens\":3,\"weir\":",
             "{\"seed\":\"ab\",\"coded_bits\":1.5,\"plain_bits\":2}}}\n\n",
@@ -125,11 +129,12 @@ mod tests {
             coded_bits: 1.5,
             plain_bits: 2.0,
         };
-        let usage = Event::Usage(Usage {
+        let usage = Usage {
             completion_tokens: 3,
             weir,
-        });
-        assert_eq!(events(body).unwrap(), [Event::Text("one".into()), usage]);
+        };
+        let said = vec![Event::Text("one".into()), Event::Tokens(vec![7, 8])];
+        assert_eq!(events(body).unwrap(), (said, Some(usage)));
     }
 
     #[test]

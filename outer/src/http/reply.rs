@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use weir_model::Token;
+
 use super::request::Kind;
 use crate::ask::{Finish, Usage};
 
@@ -13,11 +15,20 @@ pub(crate) struct Reply {
     created: u64,
     model: String,
     seed: String,
+    /// Whether tokens go with the text.
+    token_ids: bool,
 }
 
 impl Reply {
-    /// `nonce` makes the id; `seed` is the answer's seed in hex.
-    pub(crate) fn new(kind: Kind, nonce: &str, created: u64, model: &str, seed: String) -> Self {
+    /// `nonce` makes the id; `seed` is the answer's in hex.
+    pub(crate) fn new(
+        kind: Kind,
+        nonce: &str,
+        created: u64,
+        model: &str,
+        seed: String,
+        token_ids: bool,
+    ) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
             Kind::Text => "cmpl",
@@ -28,6 +39,7 @@ impl Reply {
             created,
             model: model.to_owned(),
             seed,
+            token_ids,
         }
     }
 
@@ -37,8 +49,11 @@ impl Reply {
     }
 
     /// The answer of a request that does not stream.
-    pub(crate) fn whole(&self, text: &str, finish: Finish, usage: &Usage) -> Value {
+    pub(crate) fn whole(&self, text: &str, tokens: &[Token], finish: Finish, usage: &Usage) -> Value {
         let mut choice = json!({ "index": 0, "finish_reason": finish.name(), "logprobs": null });
+        if self.token_ids {
+            choice["token_ids"] = json!(tokens);
+        }
         match self.kind {
             Kind::Chat => choice["message"] = json!({"role": "assistant", "content": text, "refusal": null}),
             Kind::Text => choice["text"] = json!(text),
@@ -56,12 +71,19 @@ impl Reply {
         }
     }
 
-    /// A piece of text.
-    pub(crate) fn piece(&self, text: &str) -> Value {
-        match self.kind {
+    /// A piece of text, with tokens where they are asked for; nothing if there is neither.
+    pub(crate) fn piece(&self, text: &str, tokens: &[Token]) -> Option<Value> {
+        if text.is_empty() && !self.token_ids {
+            return None;
+        }
+        let mut part = match self.kind {
             Kind::Chat => self.part(json!({"content": text}), None),
             Kind::Text => self.part(json!(text), None),
+        };
+        if self.token_ids {
+            part["choices"][0]["token_ids"] = json!(tokens);
         }
+        Some(part)
     }
 
     /// The end of the text.

@@ -22,6 +22,8 @@ pub(crate) struct Request {
     pub(crate) seed: Option<Seed>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
+    /// vLLM's field of this name: the answer's tokens beside its text.
+    pub(crate) return_token_ids: bool,
 }
 
 /// What the model is to continue.
@@ -78,6 +80,7 @@ impl Request {
             seed: seed(&fields)?,
             stream,
             include_usage: stream && include_usage(&fields)?,
+            return_token_ids: fields.flag("return_token_ids")?,
         })
     }
 }

@@ -3,6 +3,7 @@ use std::sync::mpsc::{Receiver, channel};
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, StatusCode};
 use tower::ServiceExt;
+use weir_model::Token;
 
 use super::*;
 use crate::ask::{Ask, Command, Finish, Health, Usage};
@@ -91,11 +92,20 @@ fn usage() -> Usage {
     }
 }
 
+fn piece(text: &str, tokens: &[Token]) -> Event {
+    Event::Piece {
+        text: text.to_owned(),
+        tokens: tokens.to_vec(),
+    }
+}
+
 fn script() -> Vec<Event> {
     vec![
         Event::Admitted,
-        Event::Text("Hel".to_owned()),
-        Event::Text("lo\n".to_owned()),
+        piece("Hel", &[11, 12]),
+        // Held back: it could have been the beginning of a stop string.
+        piece("", &[13]),
+        piece("lo\n", &[14]),
         Event::Done {
             finish: Finish::Length,
             usage: usage(),
@@ -195,6 +205,28 @@ async fn a_chat_streams() {
         (&json!([]), &json!(50.0))
     );
     assert_eq!(parts[5], "[DONE]");
+}
+
+#[tokio::test]
+async fn token_ids_come_where_they_are_asked_for() {
+    let fake = Fake::new(|_| {});
+    let mut request = hello();
+    let path = "/v1/chat/completions";
+    let (_, response) = fake.answered(path, request.clone(), &script()).await;
+    let whole: Value = serde_json::from_str(&body(response).await).unwrap();
+    assert_eq!(whole["choices"][0].get("token_ids"), None);
+    request["return_token_ids"] = json!(true);
+    let (_, response) = fake.answered(path, request.clone(), &script()).await;
+    let whole: Value = serde_json::from_str(&body(response).await).unwrap();
+    assert_eq!(whole["choices"][0]["token_ids"], json!([11, 12, 13, 14]));
+    request["stream"] = json!(true);
+    let (_, response) = fake.answered(path, request, &script()).await;
+    let parts = events(response).await;
+    let ids = parts.iter().filter_map(|part| {
+        let part: Value = serde_json::from_str(part).ok()?;
+        part["choices"][0].get("token_ids").cloned()
+    });
+    assert!(ids.eq([json!([11, 12]), json!([13]), json!([14])]));
 }
 
 #[tokio::test]
@@ -323,7 +355,7 @@ async fn failures_become_statuses_or_error_events() {
             )
             .await;
         problem(response, status).await;
-        let late = [Event::Admitted, Event::Text("a".to_owned()), failed];
+        let late = [Event::Admitted, piece("a", &[11]), failed];
         let (_, response) = fake.answered("/v1/chat/completions", request, &late).await;
         assert_eq!(response.status(), StatusCode::OK);
         let parts = events(response).await;

@@ -75,7 +75,7 @@ fn text(inbox: &mut UnboundedReceiver<Event>) -> (String, Option<Event>) {
     let mut text = String::new();
     loop {
         match inbox.try_recv() {
-            Ok(Event::Text(piece)) => text += &piece,
+            Ok(Event::Piece { text: piece, .. }) => text += &piece,
             Ok(event) => return (text, Some(event)),
             Err(_) => return (text, None),
         }
