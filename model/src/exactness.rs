@@ -184,7 +184,7 @@ fn twins_share_weights_and_nothing_else() {
     assert_eq!(model.hash(), twin.hash());
 }
 
-/// Compares with `vectors/logits.json`, or writes it where `WEIR_BLESS` is set.
+/// Compares with `vectors/logits.json` and the models there, or writes them where `WEIR_BLESS` is set.
 #[test]
 fn vectors() {
     let weak = || ("weak", embedded::weak().to_vec());
@@ -200,10 +200,21 @@ fn vectors() {
             assert_eq!(&got, first, "{name} {}", kernel.name());
         }
     }
+    let file = |tiny: &Tiny| format!("{}/../vectors/{}.gguf", env!("CARGO_MANIFEST_DIR"), tiny.name());
     if std::env::var_os("WEIR_BLESS").is_some() {
+        for tiny in &Tiny::GOLDEN {
+            std::fs::write(file(tiny), tiny_gguf(tiny)).unwrap();
+        }
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/logits.json");
         std::fs::write(path, serde_json::to_string_pretty(&digests).unwrap() + "\n").unwrap();
         return;
+    }
+    for tiny in &Tiny::GOLDEN {
+        assert!(
+            std::fs::read(file(tiny)).unwrap() == tiny_gguf(tiny),
+            "{}",
+            tiny.name()
+        );
     }
     for (name, digest) in digests {
         assert_eq!(digest, digest::expected(name).unwrap(), "{name}");

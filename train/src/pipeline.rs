@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::corpus::{self, Sequence, Split};
 use crate::fit::{Plan, fit};
@@ -30,13 +30,13 @@ pub struct Args {
     #[arg(long, default_value_t = 2048)]
     pub vocab: usize,
     /// Longest sequence trained on and longest answer sampled, in tokens, prompt included
-    #[arg(long, default_value_t = 384)]
+    #[arg(long, default_value_t = 384, value_parser = at_least(16))]
     pub length: usize,
     /// Tokens of an update
-    #[arg(long, default_value_t = 3072)]
+    #[arg(long, default_value_t = 3072, value_parser = at_least(16))]
     pub batch: usize,
     /// Parts of an update, each computed by a thread of its own; set RAYON_NUM_THREADS=1 beside it
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = at_least(1))]
     pub shards: usize,
     /// Updates of the strong model
     #[arg(long, default_value_t = 2200)]
@@ -65,6 +65,7 @@ pub fn run(args: Args) -> Result<()> {
     for folder in [&args.work, &args.out] {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
+    settle(args)?;
     let split = corpus::read(&args.data)?;
     let tokenizer = tokenizer(args, &split)?;
     let train = Sequence::encode(&tokenizer, &split.train, args.length)?;
@@ -113,6 +114,50 @@ pub fn run(args: Args) -> Result<()> {
     let json = serde_json::to_string_pretty(&report)?;
     println!("{json}");
     write(&args.work.join("report.json"), &json)
+}
+
+/// Notes what the work folder's files are made with: others must not continue them.
+fn settle(args: &Args) -> Result<()> {
+    let Args {
+        data,
+        out: _,
+        work,
+        vocab,
+        length,
+        batch,
+        shards,
+        strong_steps,
+        weak_steps,
+        imitation_steps,
+        answers,
+        rate,
+        seed,
+    } = args;
+    let now = format!(
+        "data {}, vocab {vocab}, length {length}, batch {batch}, shards {shards}, strong-steps {strong_steps}, weak-steps {weak_steps}, \
+         imitation-steps {imitation_steps}, answers {answers}, rate {rate}, seed {seed}\n",
+        data.display()
+    );
+    let path = work.join("plan.txt");
+    if !path.exists() {
+        return write(&path, &now);
+    }
+    let then = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    ensure!(
+        then == now,
+        "{} holds the work of another plan: {} Take that one again, or another --work",
+        work.display(),
+        then.trim()
+    );
+    Ok(())
+}
+
+/// Numbers of at least `least`.
+fn at_least(least: usize) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(format!("a number of at least {least}")),
+    }
 }
 
 fn tokenizer(args: &Args, split: &Split) -> Result<Tokenizer> {
