@@ -23,7 +23,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let spinner = progress::spinner("Repacking");
     let result = weir_model::convert(&args.input, &args.output);
     spinner.finish_and_clear();
-    result.with_context(|| format!("cannot convert {}", args.input.display()))?;
-    println!("{} -> {}", args.input.display(), args.output.display());
+    let hash = result.with_context(|| format!("cannot convert {}", args.input.display()))?;
+    println!(
+        "{} -> {}: model {}",
+        args.input.display(),
+        args.output.display(),
+        blake3::Hash::from(hash).to_hex()
+    );
     Ok(())
 }

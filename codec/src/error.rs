@@ -75,3 +75,13 @@ pub enum Error {
     #[error("batch is broken by an earlier error")]
     Broken,
 }
+
+impl Error {
+    /// What the model's arithmetic says of logits.
+    pub(crate) fn of_logits(error: weir_model::Error) -> Self {
+        match error {
+            weir_model::Error::NotFinite => Self::NotFinite,
+            other => Self::Model(other),
+        }
+    }
+}

@@ -66,7 +66,7 @@ impl Sampler {
         sampling.check()?;
         self.weights
             .maximum(self.kernel, logits)
-            .map_err(|_| Error::NotFinite)?;
+            .map_err(Error::of_logits)?;
         if !sampling.is_seeded() {
             let best = logits.iter().position(|&x| x == self.weights.max);
             return Ok(best.unwrap_or(0) as Token);
@@ -117,7 +117,7 @@ impl Sampler {
         }
         self.weights
             .set_scaled(self.kernel, logits, sampling.temperature)
-            .map_err(|_| Error::NotFinite)?;
+            .map_err(Error::of_logits)?;
         // Nearly always the set ends among the first few; the sort grows only as far as it must.
         let mut sorted = 128;
         loop {

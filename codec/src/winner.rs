@@ -126,9 +126,7 @@ impl Predictor {
         if !(2..=1 << 24).contains(&logits.len()) {
             return Err(Error::Vocab(logits.len()));
         }
-        self.weights
-            .set(self.kernel, logits)
-            .map_err(|_| Error::NotFinite)?;
+        self.weights.set(self.kernel, logits).map_err(Error::of_logits)?;
         let sampling = drawn.map(|(sampling, _)| sampling);
         self.origin = Origin::of(sampling);
         self.temperature = sampling.map_or(0.0, |s| s.temperature);

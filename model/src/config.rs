@@ -70,8 +70,8 @@ impl Config {
         };
         require(
             "attention.key_length",
-            head_dim.is_multiple_of(16),
-            "a head of whole 16s",
+            head_dim.is_multiple_of(16) && head_dim <= 1024,
+            "a head of whole 16s, at most 1024",
         )?;
         let values = maybe("attention.value_length")?.unwrap_or(head_dim);
         require("attention.value_length", values == head_dim, "as the key length")?;

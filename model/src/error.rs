@@ -7,7 +7,7 @@ use crate::{Slot, Token};
 #[non_exhaustive]
 pub enum Error {
     /// The file could not be read or written.
-    #[error("{file}: {source}")]
+    #[error("{file}")]
     Io {
         /// Path as given.
         file: String,

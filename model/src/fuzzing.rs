@@ -18,6 +18,14 @@ pub fn weir_file(data: &[u8]) {
     _ = weirfile::read("fuzz", Arc::new(data.to_vec()));
 }
 
+/// The same with its hashes put right, so that what is behind them is reached.
+pub fn sealed_weir_file(data: &[u8]) {
+    let mut data = data.to_vec();
+    if weirfile::reseal(&mut data).is_some() {
+        weir_file(&data);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,6 +51,7 @@ mod tests {
             at += step;
         }
         weir_file(&good);
+        sealed_weir_file(&good);
         gguf(b"GGUF");
     }
 

@@ -8,7 +8,7 @@ use crate::Error;
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::Content;
 pub(crate) use candle_core::quantized::gguf_file::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Cursor;
 
 /// Metadata of a GGUF file, or of the copy of it inside a `.weir` file.
@@ -224,16 +224,37 @@ fn check(file: &str, data: &[u8]) -> Result<usize, Error> {
     }
     let tensors = walk.count("tensor count", MAX_TABLE)?;
     let pairs = walk.count("metadata count", MAX_TABLE)?;
+    let mut keys = HashSet::new();
     for _ in 0..pairs {
         let len = walk.count("metadata key", MAX_KEY)?;
-        walk.take(len, "metadata key")?;
+        let key = walk.take(len, "metadata key")?;
+        walk.first_time(&mut keys, key, "metadata key")?;
         let kind = walk.u32("metadata type")?;
+        let value = walk.rest;
         walk.value(kind, 0)?;
+        if key == b"general.alignment" {
+            // Readers round offsets up to multiples of it.
+            let alignment = Some(value)
+                .filter(|_| kind == 4)
+                .and_then(|value| value.first_chunk());
+            let alignment = alignment.map_or(0, |value| u32::from_le_bytes(*value));
+            if !alignment.is_power_of_two() {
+                let expected = "a power of two, as u32";
+                return Err(Error::format(
+                    file,
+                    "general.alignment",
+                    expected,
+                    alignment.to_string(),
+                ));
+            }
+        }
     }
     let head = walk.at();
+    let mut names = HashSet::new();
     for _ in 0..tensors {
         let len = walk.count("tensor name", MAX_KEY)?;
-        walk.take(len, "tensor name")?;
+        let name = walk.take(len, "tensor name")?;
+        walk.first_time(&mut names, name, "tensor name")?;
         let dims = walk.u32("tensor dimensions")?;
         if !(1..=4).contains(&dims) {
             return Err(Error::format(
@@ -279,6 +300,20 @@ impl<'a> Walk<'a> {
         };
         self.rest = rest;
         Ok(head)
+    }
+
+    /// Two of one name would be taken for either.
+    fn first_time(&self, seen: &mut HashSet<&'a [u8]>, name: &'a [u8], part: &str) -> Result<(), Error> {
+        if seen.insert(name) {
+            return Ok(());
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        Err(Error::format(
+            self.file,
+            part,
+            "each once",
+            format!("{name:?} twice"),
+        ))
     }
 
     fn u32(&mut self, part: &str) -> Result<u32, Error> {

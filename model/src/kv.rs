@@ -6,7 +6,7 @@
 use crate::{Error, Slot};
 
 /// Positions per page.
-pub(crate) const PAGE: usize = 64;
+pub const PAGE: usize = 64;
 /// Most slots open at once.
 const MAX_SLOTS: usize = 1 << 16;
 

@@ -56,6 +56,7 @@ mod exactness;
 
 pub use chat::{MAX_CHAT, MAX_MESSAGES, Message};
 pub use error::Error;
+pub use kv::PAGE;
 pub use model::{Info, Model};
 pub use options::{Kernel, Options};
 pub use predict::{Predict, Slot, Token};

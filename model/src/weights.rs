@@ -6,10 +6,8 @@
 
 use crate::quant::{Block, Kind, Shape, f16};
 use crate::{Error, gguf};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{Device, Shape as CandleShape};
+use candle_core::quantized::GgmlDType;
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -223,12 +221,23 @@ impl Matrix {
             .flatten()
     }
 
-    /// Whether every scale and minimum is a finite number.
-    pub(crate) fn is_finite(&self) -> bool {
+    /// Whether scales, sub-scales and codes are in the ranges of SPEC 2.2: kernels rely on it.
+    pub(crate) fn is_valid(&self) -> bool {
         let record = Record::of(self.kind);
+        let Shape {
+            bits, zero, signed, ..
+        } = record.shape;
+        let codes = -zero..(1 << bits) - zero;
         self.data.par_chunks(record.len).all(|bytes| {
             let (floats, _) = bytes[..record.subs].as_chunks::<4>();
             floats.iter().all(|&b| f32::from_le_bytes(b).is_finite())
+                && (signed || bytes[record.subs..record.codes].iter().all(|&sub| sub < 64))
+                && (record.shape.packed()
+                    || bits == 8
+                    || bytes[record.codes..]
+                        .iter()
+                        // Lanes without a row hold zeros, which are codes of every kind.
+                        .all(|&code| codes.contains(&i32::from(code as i8))))
         })
     }
 
@@ -270,7 +279,7 @@ impl Matrix {
     }
 }
 
-/// The values of a tensor of any type.
+/// The values of a tensor of a float type.
 pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Result<Vec<f32>, Error> {
     let halves = || {
         tensor
@@ -291,14 +300,8 @@ pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Resul
         GgmlDType::F16 => halves().map(f16).collect(),
         GgmlDType::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
         dtype => {
-            let dequantize = || {
-                let storage = QStorage::from_data(Cow::Owned(tensor.bytes.to_vec()), &Device::Cpu, dtype)?;
-                let dense = QTensor::new(storage, CandleShape::from(tensor.dims.clone()))?;
-                dense.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()
-            };
-            dequantize().map_err(|e: candle_core::Error| {
-                Error::format(file, name, "a type that can be read", format!("{dtype:?}: {e}"))
-            })?
+            let expected = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K";
+            return Err(Error::format(file, name, expected, format!("{dtype:?}")));
         }
     };
     Ok(values)
@@ -308,6 +311,9 @@ pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Resul
 mod tests {
     use super::*;
     use crate::testing::{Tiny, tiny_gguf};
+    use candle_core::quantized::{QStorage, QTensor};
+    use candle_core::{Device, Shape as CandleShape};
+    use std::borrow::Cow;
 
     /// Every block format, repacked and read back as numbers, against candle's reading of the same bytes.
     #[test]

@@ -44,37 +44,40 @@ pub(crate) fn metadata(name: &str, bytes: &[u8]) -> Result<Metadata, Error> {
     Ok(Gguf::parse(name, gguf)?.metadata)
 }
 
-/// Repacks the GGUF file `from` into the `.weir` file `to`, which appears only when it is whole.
+/// Repacks the GGUF file `from` into the `.weir` file `to`, which appears only when it is whole; gives the model's hash.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Format`].
-pub fn convert(from: &Path, to: &Path) -> Result<(), Error> {
+pub fn convert(from: &Path, to: &Path) -> Result<[u8; 32], Error> {
     let map = mapped::map(from)?;
-    let partial = to.with_extension("weir-partial");
-    let io = |source| Error::Io {
-        file: partial.display().to_string(),
+    let name = from.display().to_string();
+    let weights = Weights::from_gguf(&name, &map)?;
+    let head = Gguf::parse(&name, &map)?.head;
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(format!(".part.{}", std::process::id()));
+    let partial = Path::new(&partial);
+    let written = File::create(partial).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&weights.network, head, &mut file)?;
+        file.into_inner()?.sync_all()?;
+        std::fs::rename(partial, to)
+    });
+    if written.is_err() {
+        // Nothing to add to the error that is about to be told.
+        let _ = std::fs::remove_file(partial);
+    }
+    written.map(|()| weights.hash).map_err(|source| Error::Io {
+        file: to.display().to_string(),
         source,
-    };
-    let mut file = BufWriter::new(File::create(&partial).map_err(io)?);
-    write(&from.display().to_string(), &map, &mut file)?.map_err(io)?;
-    file.into_inner()
-        .map_err(|e| io(e.into_error()))?
-        .sync_all()
-        .map_err(io)?;
-    std::fs::rename(&partial, to).map_err(io)
+    })
 }
 
-/// Writes the GGUF file `gguf` as a `.weir` file.
-pub(crate) fn write(
-    name: &str,
-    gguf: &[u8],
-    to: &mut impl Write,
-) -> Result<Result<(), std::io::Error>, Error> {
-    let network = Weights::from_gguf(name, gguf)?.network;
-    let mut metadata = Gguf::parse(name, gguf)?.head.to_vec();
+/// Writes a network as a `.weir` file. `head` is the GGUF file's, up to its tensors.
+pub(crate) fn write(network: &Network, head: &[u8], to: &mut impl Write) -> std::io::Result<()> {
+    let mut metadata = head.to_vec();
     // The copy has no tensors.
     metadata[8..16].fill(0);
-    let hashes = digest::part_hashes(&network);
+    let hashes = digest::part_hashes(network);
     let parts = network.parts();
     let mut table = Vec::new();
     for ((name, part), hash) in parts.iter().zip(&hashes) {
@@ -89,18 +92,42 @@ pub(crate) fn write(
     front.extend(hash.as_bytes());
     front.extend(metadata);
     front.extend(table);
-    let mut all = || {
-        let mut at = front.len();
-        to.write_all(&front)?;
-        for (_, part) in &parts {
-            to.write_all(&[0; ALIGN][..at.next_multiple_of(ALIGN) - at])?;
-            let bytes = part.bytes();
-            to.write_all(&bytes)?;
-            at = at.next_multiple_of(ALIGN) + bytes.len();
-        }
-        to.flush()
+    let mut at = front.len();
+    to.write_all(&front)?;
+    for (_, part) in &parts {
+        to.write_all(&[0; ALIGN][..at.next_multiple_of(ALIGN) - at])?;
+        let bytes = part.bytes();
+        to.write_all(&bytes)?;
+        at = at.next_multiple_of(ALIGN) + bytes.len();
+    }
+    to.flush()
+}
+
+/// Makes all hashes of a file right again after its content has been changed; for tests that want to get behind them.
+pub(crate) fn reseal(bytes: &mut [u8]) -> Option<()> {
+    let len = |bytes: &[u8], field: Range<usize>| {
+        let field = bytes.get(field)?.try_into().ok()?;
+        usize::try_from(u64::from_le_bytes(field)).ok()
     };
-    Ok(all())
+    let metadata = len(bytes, field::METADATA_LEN)?;
+    let table = HEADER.checked_add(metadata)?;
+    let end = table.checked_add(len(bytes, field::TABLE_LEN)?)?;
+    let (mut from, mut at) = (table, end);
+    while from < end {
+        let mut rest = bytes.get(from..end)?;
+        let entry = Entry::take(&mut rest, at)?;
+        let next = end - rest.len();
+        let hash = blake3::hash(bytes.get(entry.range.clone())?);
+        bytes[next - 32..next].copy_from_slice(hash.as_bytes());
+        (from, at) = (next, entry.range.end);
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher
+        .update(&bytes[..field::HASH.start])
+        .update(&bytes[HEADER..end]);
+    let hash = hasher.finalize();
+    bytes[field::HASH].copy_from_slice(hash.as_bytes());
+    Some(())
 }
 
 /// Reads a whole `.weir` file and verifies every hash.
@@ -131,16 +158,15 @@ pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Res
         entries: entries.iter().map(|e| (e.name.as_str(), e)).collect(),
     };
     let network = Network::read(config, &mut tensors)?;
-    let same_order = network
-        .parts()
-        .iter()
-        .zip(&entries)
-        .all(|((name, _), e)| *name == e.name);
+    let parts = network.parts();
+    // A name that stands twice would be loaded from one entry and hashed from the other.
+    let same_order =
+        parts.len() == entries.len() && parts.iter().zip(&entries).all(|((name, _), e)| *name == e.name);
     if !same_order {
         return Err(Error::format(
             name,
             "table",
-            "tensors in the order of the format",
+            "each tensor once, in the order of the format",
             "another",
         ));
     }
@@ -219,7 +245,14 @@ impl Front {
                 return Err(wrong("the end"));
             }
             let entry = Entry::take(&mut rest, at).ok_or_else(|| wrong("name, kind, shape and hash"))?;
+            let padding = at..entry.range.start;
             at = entry.range.end;
+            if bytes
+                .get(padding)
+                .is_some_and(|padding| padding.iter().any(|&byte| byte != 0))
+            {
+                return Err(Error::format(file, entry.name, "zeros before its data", "others"));
+            }
             if at > bytes.len() {
                 return Err(Error::format(
                     file,
@@ -283,10 +316,11 @@ impl Source for Tensors<'_> {
             cols: e.cols,
             data,
         };
-        if matrix.is_finite() {
+        if matrix.is_valid() {
             return Ok(Some(matrix));
         }
-        Err(Error::format(self.file, name, "finite scales", "infinite or NaN"))
+        let expected = "finite scales, and codes and sub-scales in their ranges";
+        Err(Error::format(self.file, name, expected, "others"))
     }
 
     fn vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {

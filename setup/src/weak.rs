@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use weir_codec::{Settings, Vocabulary, agreement};
-use weir_model::{Model, Options, Predict, Tokenizer};
+use weir_model::{Model, Options, PAGE, Predict, Tokenizer};
 use weir_wire::Agreement;
 
 use crate::session::SessionConfig;
@@ -52,7 +52,10 @@ impl WeakConfig {
     /// # Errors
     /// A value out of range, by its key.
     pub fn options(&self, batches: u16, layout: Layout) -> Result<Options> {
-        ensure!(self.kv_tokens > 1, "weak.kv_tokens: at least 2");
+        ensure!(
+            self.kv_tokens >= PAGE,
+            "weak.kv_tokens: at least {PAGE}, which is one page"
+        );
         ensure!(self.max_context > 0, "weak.max_context: at least 1");
         let batches = usize::from(batches).max(1);
         let (pools, teams) = match layout {
@@ -128,6 +131,7 @@ pub fn report(role: &str, source: &Source, model: &Model) {
         parameters = info.parameters,
         kernel = info.kernel.name(),
         context = model.max_context(),
+        hash = blake3::Hash::from(model.hash()).to_hex().as_str(),
         "{role} model"
     );
 }

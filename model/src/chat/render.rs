@@ -14,6 +14,12 @@ use super::Message;
 
 /// Renders a template with the generation prompt; the error is for people.
 pub(super) fn render(template: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<String, String> {
+    if template.len() > MAX_TEMPLATE {
+        return Err(format!(
+            "a template of {} bytes, limit {MAX_TEMPLATE}",
+            template.len()
+        ));
+    }
     let mut env = Environment::new();
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(MAX_DEPTH);
@@ -71,7 +77,10 @@ impl Formatter for PythonFormatter {
     }
 }
 
-/// Limit of one rendering, in time and memory: one for each step, and one for every 64 bytes made or written.
+/// Longest template in bytes; those of real models have a few thousand.
+const MAX_TEMPLATE: usize = 1 << 16;
+/// Limit of one rendering: one for each step, and one for every 64 bytes that an operator or filter makes or that are
+/// written. What methods of strings make is not counted: a template is trusted, contents are not.
 const FUEL: u64 = 1 << 22;
 /// Most calls of macros inside each other.
 const MAX_DEPTH: usize = 64;

@@ -47,7 +47,8 @@ impl Weights {
     /// Computes the weights of `logits` into the buffers kept here.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a logit is infinite or NaN, or there is none.
+    /// [`Error::NotFinite`] if a logit is infinite or NaN, or there is none; [`Error::FloatEnv`] on a thread that does not
+    /// round as it should.
     pub fn set(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
         self.maximum(kernel, logits)?;
         self.weights.resize(logits.len(), 0);
@@ -86,6 +87,8 @@ impl Weights {
     /// # Errors
     /// As [`Weights::set`].
     pub fn maximum(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
+        // Every use begins here, on whatever thread the caller likes.
+        crate::kernel::float_env::check()?;
         self.block_max.resize(logits.len().div_ceil(Self::BLOCK), 0.0);
         let finite = lanes::run(
             kernel,
