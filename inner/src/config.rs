@@ -100,6 +100,8 @@ pub struct LinkConfig {
     pub peer: String,
     /// Most bytes of a datagram.
     pub mtu: usize,
+    /// Milliseconds after a start in which nothing is heard: the longest life of a datagram on the link.
+    pub quarantine_ms: u64,
 }
 
 /// The strong model and its resources.
@@ -128,7 +130,7 @@ pub struct MeterConfig {
     pub rate: u64,
     /// Bits that may leave at once after a pause.
     pub burst: u64,
-    /// Bits that may leave over the lifetime of this process; what counts across restarts is the gate's ledger.
+    /// Bits that may leave over the lifetime of this process; a restart begins anew.
     pub total: u64,
     /// Percent of rate, burst and total for frames that outer asks for again.
     pub repeat_percent: u8,
@@ -164,6 +166,7 @@ impl Default for LinkConfig {
             local,
             peer,
             mtu: 1472,
+            quarantine_ms: 1000,
         }
     }
 }

@@ -25,8 +25,8 @@ impl EngineThread {
         clock: Clock,
     ) -> std::io::Result<Self> {
         let (orders, inbox) = channel();
-        // Every batch has one frame under way at most.
-        let (outbox, said) = sync_channel(worker.engine().batches());
+        // Every batch has one frame under way at most, and a session is answered once.
+        let (outbox, said) = sync_channel(worker.engine().batches() + 1);
         let handle = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || {
@@ -93,26 +93,32 @@ fn work<P: Predict>(
     waker: &Waker,
     clock: Clock,
 ) -> Result<(), Error> {
+    // The answers under way are recorded however it ends.
+    let end = |worker: &mut Worker<P>| worker.order(Order::Session(None)).map(drop);
     loop {
+        let mut turn = Vec::new();
         if !worker.is_ready() {
             match orders.recv() {
-                Ok(order) => worker.order(order)?,
-                Err(_) => return worker.order(Order::Session(None)),
+                Ok(order) => turn.extend(worker.order(order)?),
+                Err(_) => return end(worker),
             }
         }
         loop {
             match orders.try_recv() {
-                Ok(order) => worker.order(order)?,
+                Ok(order) => turn.extend(worker.order(order)?),
                 Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Disconnected) => return worker.order(Order::Session(None)),
+                Err(TryRecvError::Disconnected) => return end(worker),
             }
         }
-        let (start, mut turn) = (clock.now(), Vec::new());
-        worker.turn(|said| turn.push(said))?;
-        let took = clock.now().since(start);
+        let mut took = Duration::ZERO;
+        if turn.is_empty() {
+            let start = clock.now();
+            worker.turn(|said| turn.push(said))?;
+            took = clock.now().since(start);
+        }
         for said in turn {
             if outbox.send((said, took)).is_err() {
-                return worker.order(Order::Session(None));
+                return end(worker);
             }
             // A wake that fails means that the poll is gone, and then so is the channel.
             let _ = waker.wake();

@@ -11,8 +11,8 @@ use signal_hook_mio::v1_0::Signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weir_link::{Link, Metered, Sent, governed_purpose};
-use weir_meter::{Governor, Release};
-use weir_wire::{InnerEvent, Instant};
+use weir_meter::{Governor, Refused, Release};
+use weir_wire::{InnerEvent, Instant, Purpose};
 
 /// Everything the loop turns around.
 pub(crate) struct Io<L> {
@@ -64,7 +64,7 @@ impl<L: Link> Io<L> {
         let mut has_link = true;
         loop {
             if has_link {
-                self.receive(&mut datagram)?;
+                has_link = self.receive(&mut datagram)?;
             }
             loop {
                 match self.engine.poll() {
@@ -78,14 +78,17 @@ impl<L: Link> Io<L> {
             self.status.poll(self.clock.now(), &self.pump, &self.governor);
 
             let now = self.clock.now();
-            let wait = self.pump.poll_at().map_or(NAP, |at| at.since(now).min(NAP));
+            let mut wait = self.pump.poll_at().map_or(NAP, |at| at.since(now).min(NAP));
+            if has_link {
+                wait = Duration::ZERO;
+            }
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
                     return Err(error).context("poll");
                 }
                 _ => {}
             }
-            has_link = events.iter().any(|event| event.token() == LINK);
+            has_link |= events.iter().any(|event| event.token() == LINK);
             if let Some(signal) = signals.as_mut().and_then(|signals| signals.pending().next()) {
                 tracing::info!(signal, "shutting down");
                 return Ok(());
@@ -96,13 +99,17 @@ impl<L: Link> Io<L> {
         }
     }
 
-    fn receive(&mut self, datagram: &mut [u8]) -> anyhow::Result<()> {
-        while let Some(len) = self.link.recv(datagram)? {
+    /// Takes what has come, but not so much that ticks are missed; tells whether there may be more.
+    fn receive(&mut self, datagram: &mut [u8]) -> anyhow::Result<bool> {
+        for _ in 0..AT_ONCE {
+            let Some(len) = self.link.recv(datagram)? else {
+                return Ok(false);
+            };
             if let Err(why) = self.pump.recv(self.clock.now(), &datagram[..len]) {
                 tracing::debug!(%why, len, "a datagram had no effect");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Lets out what is due and what the budget allows.
@@ -113,18 +120,25 @@ impl<L: Link> Io<L> {
                 .governor
                 .release(now.micros(), out.len(), governed_purpose(transmit.purpose))
             {
-                Release::Go(permit) => {
-                    if self.link.send(permit, out)? == Sent::Lost {
-                        tracing::debug!("the link's queue is full");
-                    }
-                }
+                Release::Go(permit) => match self.link.send(permit, out)? {
+                    Sent::Whole => {}
+                    Sent::Lost => tracing::debug!("the link's queue is full"),
+                    Sent::Refused(error) => self.status.lost(error),
+                },
                 Release::At(at) => {
                     self.pump.put_back(transmit, Instant::from_micros(at));
                     continue;
                 }
-                // To the session it is lost: outer asks again, the window closes, and nothing more is computed.
-                Release::Refuse(why) => self.status.refused(why, transmit.purpose),
+                Release::Refuse(why) => {
+                    self.status.refused(why, transmit.purpose);
+                    // SPEC 7.2: what can never leave would leave outer waiting for ever.
+                    if why.is_final() && transmit.purpose != Purpose::Control {
+                        self.pump.give_up(now, why == Refused::TotalSpent);
+                        return Ok(());
+                    }
+                }
             }
+            // What was refused for now is lost to the session: outer asks again.
             self.pump.left(now, transmit);
         }
         Ok(())
@@ -154,5 +168,7 @@ impl<L: Link> Io<L> {
     }
 }
 
+/// Datagrams that are taken in one go.
+const AT_ONCE: usize = 256;
 /// Room for the longest UDP datagram: inward ones may be longer than those outward.
 const LARGEST: usize = 65_536;

@@ -4,15 +4,20 @@
 //! does not let out yet is held here, and no further one is asked for.
 
 use crate::engine::Frame;
-use crate::worker::{Order, Said};
+use crate::worker::{Order, Said, What};
 use core::time::Duration;
 use std::collections::VecDeque;
 use weir_codec::FrameStats;
-use weir_wire::{Dropped, InnerEvent, InnerSession, Instant, Misuse, Purpose, Transmit};
+use weir_wire::{Dropped, InnerEvent, InnerSession, Instant, Message, Misuse, Purpose, Transmit};
 
 /// A session with what waits at its door.
 pub struct Pump {
     session: InnerSession,
+    /// The session that the engine was last told of and has not confirmed. Nothing more is handed to it before, so that
+    /// openings cannot pile up work behind a turn that takes long.
+    unconfirmed: Option<u64>,
+    /// Prompt tokens that may wait for the engine in a batch.
+    room: usize,
     lanes: Vec<Lane>,
     orders: VecDeque<Order>,
     news: VecDeque<News>,
@@ -51,8 +56,9 @@ struct Lane {
     stage: Stage,
     /// A submitted frame waits for its tick.
     waits: bool,
-    /// Messages handed on since the engine's last frame.
+    /// Messages handed on since the engine's last frame, and the prompt tokens in them.
     inbox: usize,
+    inbox_tokens: usize,
     /// The engine needed more than half a tick for its last frame, so it must not wait for the one before to leave.
     slow: bool,
 }
@@ -68,11 +74,14 @@ enum Stage {
 }
 
 impl Pump {
-    /// A pump around a session that nothing has happened to.
-    pub fn new(session: InnerSession) -> Self {
+    /// A pump around a session that nothing has happened to. At most about `room` prompt tokens of a batch wait for the
+    /// engine; the session keeps the others.
+    pub fn new(session: InnerSession, room: usize) -> Self {
         let lanes = vec![Lane::default(); usize::from(session.config().parameters.batches)];
         Self {
             session,
+            unconfirmed: None,
+            room,
             lanes,
             orders: VecDeque::new(),
             news: VecDeque::new(),
@@ -88,8 +97,7 @@ impl Pump {
         let result = self.session.recv(now, datagram);
         while let Some(event) = self.session.poll_event() {
             match event {
-                InnerEvent::Opened { session } => self.restart(Some(session)),
-                InnerEvent::Closed { .. } => self.restart(None),
+                InnerEvent::Opened { .. } | InnerEvent::Closed { .. } => self.restart(),
                 InnerEvent::Refused { .. } => {}
             }
             self.news.push_back(News::Session(event));
@@ -100,17 +108,30 @@ impl Pump {
 
     /// Takes what the engine says after it has computed for `took`.
     pub fn said(&mut self, now: Instant, said: Said, took: Duration) {
-        if self.session.session() != Some(said.session) {
+        if matches!(said.what, What::Ready) && self.unconfirmed == Some(said.session) {
+            self.unconfirmed = None;
+            if self.session.session() != Some(said.session) {
+                // Others have come and gone in between.
+                self.announce();
+            }
+            self.drive(now);
             return;
         }
-        let Some(frame) = said.frame else {
-            self.abandon(now, said.session);
+        if self.session.session() != Some(said.session) || self.unconfirmed.is_some() {
             return;
+        }
+        let frame = match said.what {
+            What::Ready => return,
+            What::Frame(frame) => frame,
+            What::Lost => {
+                self.abandon(now, said.session);
+                return;
+            }
         };
         let half_tick = self.session.config().parameters.tick() / 2;
         let lane = &mut self.lanes[usize::from(frame.batch)];
         lane.slow = took > half_tick;
-        lane.inbox = 0;
+        (lane.inbox, lane.inbox_tokens) = (0, 0);
         lane.stage = Stage::Held(frame);
         self.drive(now);
     }
@@ -161,15 +182,19 @@ impl Pump {
 
     /// Hands messages on, submits what is held where the window lets it, and asks the engine for the next frames.
     fn drive(&mut self, now: Instant) {
-        if self.session.session().is_none() {
+        if self.session.session().is_none() || self.unconfirmed.is_some() {
             return;
         }
         for (batch, lane) in (0..).zip(&mut self.lanes) {
             // The session holds back the rest, and its own caps make outer wait.
             while lane.inbox < INBOX_MAX
+                && lane.inbox_tokens < self.room
                 && let Some(message) = self.session.take_in(batch)
             {
                 lane.inbox += 1;
+                if let Message::Query(query) = &message {
+                    lane.inbox_tokens += query.prompt.len();
+                }
                 self.orders.push_back(Order::Message(batch, message));
             }
             if let Stage::Held(frame) = &lane.stage
@@ -192,6 +217,16 @@ impl Pump {
         }
     }
 
+    /// Gives the session up, because what it has to send can never leave. `for_good`: and so it would be in any other,
+    /// hence openings are answered with "busy".
+    pub fn give_up(&mut self, now: Instant, for_good: bool) {
+        if let Some(session) = self.session.session() {
+            self.abandon(now, session);
+            self.restart();
+        }
+        self.session.set_busy(for_good);
+    }
+
     /// Forgets the session as a restart would: outer hears of it when it speaks next, and opens another.
     fn abandon(&mut self, now: Instant, session: u64) {
         self.session = InnerSession::new(now, *self.session.config()).expect("the settings were good before");
@@ -199,9 +234,17 @@ impl Pump {
         self.news.push_back(News::Abandoned(session));
     }
 
-    fn restart(&mut self, session: Option<u64>) {
+    fn restart(&mut self) {
         self.lanes.fill(Lane::default());
-        self.orders.push_back(Order::Session(session));
+        if self.unconfirmed.is_none() {
+            self.announce();
+        }
+    }
+
+    /// Tells the engine which session is open.
+    fn announce(&mut self) {
+        self.unconfirmed = self.session.session();
+        self.orders.push_back(Order::Session(self.unconfirmed));
     }
 }
 

@@ -11,6 +11,7 @@ use crate::record::Record;
 use crate::status::Status;
 use crate::worker::Worker;
 use anyhow::{Context, ensure};
+use core::time::Duration;
 use mio::{Poll, Waker};
 use signal_hook_mio::v1_0::Signals;
 use std::sync::Arc;
@@ -19,9 +20,11 @@ use std::thread::JoinHandle;
 use weir_codec::Settings;
 use weir_link::{Address, Link, Metered, Udp};
 use weir_meter::Governor;
+use weir_model::Predict;
 use weir_setup::Weak;
 use weir_setup::weak::Layout;
-use weir_wire::{InnerConfig, InnerSession};
+use weir_wire::message::PROMPT_MAX;
+use weir_wire::{Caps, InnerConfig, InnerSession};
 
 /// A server on threads of its own, for programs that run more than it.
 pub struct Server {
@@ -106,17 +109,32 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         "link.mtu: {} bytes on a link that takes {mtu}",
         config.link.mtu
     );
+    // A frame that is refused for its length would never leave.
+    let dearest = link.cost().bits(config.link.mtu).unwrap_or(u64::MAX);
+    let dearest = dearest.saturating_add(config.meter.side_bits);
+    ensure!(
+        dearest <= config.meter.burst,
+        "meter.burst: {} bits, but the longest datagram is charged {dearest}",
+        config.meter.burst
+    );
     let (clock, poll) = (Clock::start(), Poll::new()?);
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let governor =
         Governor::new(clock.now().micros(), link.cost(), (&config.meter).into()).context("meter")?;
-    let session = InnerSession::new(clock.now(), InnerConfig::new(parameters, agreement))?;
+    let session = InnerConfig {
+        caps: Caps {
+            prompt_tokens: model.max_context().min(PROMPT_MAX),
+        },
+        quarantine: Duration::from_millis(config.link.quarantine_ms),
+        ..InnerConfig::new(parameters, agreement)
+    };
+    let session = InnerSession::new(clock.now(), session)?;
     let worker = Worker::new(Engine::new(strong, model, vocabulary, limits, record));
     let io = Io {
         poll,
         link: Metered::new(link, &governor),
         governor,
-        pump: Pump::new(session),
+        pump: Pump::new(session, 2 * config.weak.kv_tokens),
         engine: EngineThread::start(worker, Arc::clone(&waker), clock)?,
         clock,
         status: Status::new(clock.now(), config.status_s),

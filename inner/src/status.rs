@@ -11,6 +11,7 @@ pub(crate) struct Status {
     next: Instant,
     low: bool,
     last: Option<Refused>,
+    last_error: Option<i32>,
 }
 
 impl Status {
@@ -22,6 +23,7 @@ impl Status {
             next: every.map_or(now, |every| now + every),
             low: false,
             last: None,
+            last_error: None,
         }
     }
 
@@ -45,6 +47,14 @@ impl Status {
         if self.last != Some(why) {
             self.last = Some(why);
             tracing::error!(%why, ?purpose, "ALARM: the governor refuses");
+        }
+    }
+
+    /// The system did not take a datagram; said when the reason is new.
+    pub(crate) fn lost(&mut self, error: i32) {
+        if self.last_error.replace(error) != Some(error) {
+            let error = std::io::Error::from_raw_os_error(error);
+            tracing::error!(%error, "the system refuses what should leave; it counts as sent and lost");
         }
     }
 

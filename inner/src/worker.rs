@@ -3,6 +3,7 @@
 //! Sans-IO; `threads` runs it on a thread of its own.
 
 use crate::engine::{Engine, Error, Frame};
+use std::collections::VecDeque;
 use weir_model::Predict;
 use weir_wire::Message;
 
@@ -20,10 +21,21 @@ pub enum Order {
 /// What the engine says to a session; anything for an older session must be thrown away.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Said {
-    /// The session whose messages it answers.
+    /// The session that it speaks of.
     pub session: u64,
-    /// The next frame of its batch; `None` if the batches fell out of step and the session is lost.
-    pub frame: Option<Frame>,
+    /// What there is to say.
+    pub what: What,
+}
+
+/// A word of the engine's.
+#[derive(Clone, PartialEq, Debug)]
+pub enum What {
+    /// The engine has dropped whatever was live before: orders of this session are welcome.
+    Ready,
+    /// The next frame of its batch.
+    Frame(Frame),
+    /// The batches fell out of step: the session is lost.
+    Lost,
 }
 
 /// An engine with its inbox.
@@ -36,9 +48,28 @@ pub struct Worker<P: Predict> {
 
 #[derive(Clone, Default)]
 struct Desk {
-    inbox: Vec<Message>,
+    inbox: VecDeque<Message>,
     go: bool,
 }
+
+impl Desk {
+    /// Messages for one turn. Long prompts wait for the next ones, or everybody else's answers would stand still.
+    fn take(&mut self) -> Vec<Message> {
+        let (mut taken, mut tokens) = (Vec::new(), 0);
+        while tokens < PREFILL
+            && let Some(message) = self.inbox.pop_front()
+        {
+            if let Message::Query(query) = &message {
+                tokens += query.prompt.len();
+            }
+            taken.push(message);
+        }
+        taken
+    }
+}
+
+/// Prompt tokens of one batch and turn after which no further query is begun.
+const PREFILL: usize = 1024;
 
 impl<P: Predict> Worker<P> {
     /// A worker that waits for a session.
@@ -52,17 +83,21 @@ impl<P: Predict> Worker<P> {
         }
     }
 
-    /// Takes an order; nothing is computed yet.
+    /// Takes an order; nothing is computed yet. A session gives [`What::Ready`].
     ///
     /// # Errors
     /// As [`Engine::reset`].
-    pub fn order(&mut self, order: Order) -> Result<(), Error> {
+    pub fn order(&mut self, order: Order) -> Result<Option<Said>, Error> {
         match order {
-            Order::Session(session) => self.restart(session)?,
-            Order::Message(batch, message) => self.desks[usize::from(batch)].inbox.push(message),
+            Order::Session(session) => {
+                self.restart(session)?;
+                let what = What::Ready;
+                return Ok(session.map(|session| Said { session, what }));
+            }
+            Order::Message(batch, message) => self.desks[usize::from(batch)].inbox.push_back(message),
             Order::Go(batch) => self.desks[usize::from(batch)].go = true,
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether [`Worker::turn`] has anything to do.
@@ -91,17 +126,20 @@ impl<P: Predict> Worker<P> {
         for batch in due {
             let desk = &mut self.desks[usize::from(batch)];
             desk.go = false;
-            inbox.push((batch, core::mem::take(&mut desk.inbox)));
+            inbox.push((batch, desk.take()));
         }
         let result = self.engine.turn(inbox, &mut self.frames);
         if let Err(Error::Codec { .. }) = &result {
             self.restart(None)?;
-            say(Said { session, frame: None });
+            say(Said {
+                session,
+                what: What::Lost,
+            });
         }
         for frame in self.frames.drain(..) {
             say(Said {
                 session,
-                frame: Some(frame),
+                what: What::Frame(frame),
             });
         }
         match result {

@@ -134,3 +134,55 @@ fn a_query_that_the_codec_refuses_costs_the_session_and_no_more() {
     assert!(world.run_until(HOUR, World::all_over));
     check(&world.outer.asks, &record);
 }
+
+#[test]
+fn a_session_that_is_given_up_is_followed_by_one_that_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut world = World::new(1, 4, asks(20), &record);
+    let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
+    assert!(world.run_until(HOUR, |world| tokens(world) > 100));
+    // What the governor's final refusal does.
+    world.pump.give_up(world.now, false);
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+    let ends = |end| world.outer.asks.iter().filter(|ask| ask.end == Some(end)).count();
+    assert!(
+        ends("lost") > 0 && ends("lost") <= 4,
+        "{} of 20 were lost",
+        ends("lost")
+    );
+
+    world.pump.give_up(world.now, true);
+    let now = world.now;
+    world.outer.reopen(now);
+    let open = |world: &World| world.pump.session().session().is_some();
+    assert!(
+        !world.run_until(Duration::from_secs(60), open),
+        "nothing can leave any more"
+    );
+}
+
+/// While the engine is busy, openings give it one order, however many come.
+#[test]
+fn openings_do_not_pile_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new(1, 4, asks(8), &folder.path().join("answers.jsonl"));
+    assert!(world.run_until(HOUR, |world| world.worker.engine().live() > 0));
+    while world.pump.poll_order().is_some() {}
+    let (now, mut out) = (world.now, Vec::new());
+    let mut orders = 0;
+    for _ in 0..40 {
+        world.outer.reopen(now);
+        while world.outer.session.poll_transmit(now, &mut out) {
+            let _ = world.pump.recv(now, &out);
+        }
+        while let Some(order) = world.pump.poll_order() {
+            orders += 1;
+            if orders == 1 {
+                world.worker.order(order).unwrap();
+            }
+        }
+    }
+    assert_eq!(orders, 1, "one session is announced, and no message of any");
+}

@@ -51,6 +51,7 @@ impl Udp {
             }
         };
         let socket = UdpSocket::bind(local).map_err(fail("bind"))?;
+        never_fragment(&socket, local).map_err(fail("forbid fragments"))?;
         let local = socket.local_addr().map_err(fail("local address"))?;
         Ok(Self {
             socket,
@@ -70,8 +71,12 @@ impl Udp {
             .connect(peer)
             .map_err(|source| self.error("connect", source))?;
         self.peer = peer;
-        // What came between bind and connect may be anybody's.
-        while self.recv(&mut [0; 64])?.is_some() {}
+        // What came between bind and connect may be anybody's; what comes from now on is the peer's.
+        for _ in 0..BACKLOG_MAX {
+            if self.recv(&mut [0; 64])?.is_none() {
+                break;
+            }
+        }
         Ok(self)
     }
 
@@ -96,19 +101,23 @@ impl Link for Udp {
                 Ok(_) => return Ok(Sent::Whole),
                 Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Lost),
-                Err(error) => return Err(self.error("send", error)),
+                Err(error) => match error.raw_os_error() {
+                    Some(number) => return Ok(Sent::Refused(number)),
+                    None => return Err(self.error("send", error)),
+                },
             }
         }
         Ok(Sent::Lost)
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
+        let mut errors = 0;
         loop {
             match self.socket.recv(buffer) {
                 Ok(len) => return Ok(Some(len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // The peer is not there (yet): a matter for the session's timers.
-                Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+                // What ICMP said of an earlier datagram, true or forged: a matter for the session's timers.
+                Err(_) if errors < ERRORS_MAX => errors += 1,
                 Err(error) => return Err(self.error("receive", error)),
             }
         }
@@ -130,6 +139,32 @@ impl Link for Udp {
         registry.register(&mut self.socket, token, Interest::READABLE)
     }
 }
+
+/// A datagram leaves in one piece or not at all: pieces would carry headers that nobody charges (SPEC 7.1). What ICMP says
+/// of the path is not believed either, as anybody can say it.
+#[cfg(target_os = "linux")]
+fn never_fragment(socket: &UdpSocket, local: SocketAddr) -> io::Result<()> {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    if local.is_ipv4() {
+        set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?;
+    } else {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
+    }
+    Ok(())
+}
+
+/// Elsewhere the operator has to see to it; SECURITY.md says so.
+#[cfg(not(target_os = "linux"))]
+fn never_fragment(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
+    Ok(())
+}
+
+/// Errors in a row after which the socket itself must be broken.
+const ERRORS_MAX: usize = 64;
+/// Datagrams that a socket's queue may hold from before it was connected.
+const BACKLOG_MAX: usize = 65_536;
 
 fn is_peer_away(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};

@@ -107,6 +107,20 @@ pub enum Refused {
     HandshakeRate,
 }
 
+impl Refused {
+    /// Whether the same datagram would be refused at any later time, too.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::TooLong { .. }
+            | Self::AboveBurst { .. }
+            | Self::TotalSpent
+            | Self::RepeatsSpent
+            | Self::HandshakesSpent => true,
+            Self::RepeatRate | Self::HandshakeRate => false,
+        }
+    }
+}
+
 /// What left for one purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Spent {

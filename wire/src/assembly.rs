@@ -1,4 +1,4 @@
-//! Messages from their pieces: any order, any overlap, under caps. SPEC 6.4.
+//! Messages from their pieces: any order, any overlap, under caps. SPEC 6.5.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -280,7 +280,7 @@ impl InnerSession {
             self.refuse(now, session, format, refusal);
             return Ok(());
         }
-        self.forget();
+        self.forget(now);
         let batches = (0..self.config.parameters.batches)
             .map(|_| Batch::default())
             .collect();
@@ -297,13 +297,13 @@ impl InnerSession {
             Some(batch) => batch.data(now, tick, data, caps, guard),
             None => Err(Dropped::Misbehaved(Misbehaviour::NoSuchBatch)),
         };
-        // SPEC 6.6: the first error of this kind ends the session; outer is told when it speaks next.
+        // SPEC 6.7: the first error of this kind ends the session; outer is told when it speaks next.
         let closed = match result {
             Err(Dropped::Misbehaved(_)) => Closed::Misbehaved,
             Err(Dropped::Diverged) => Closed::Diverged,
             _ => return result,
         };
-        self.forget();
+        self.forget(now);
         self.closed = Some((session, closed));
         if let Err(reason) = result {
             self.events.push_back(InnerEvent::Closed { session, reason });
@@ -313,8 +313,16 @@ impl InnerSession {
     }
 
     /// Drops the open session, if any, and remembers its id.
-    fn forget(&mut self) {
+    fn forget(&mut self, now: Instant) {
         if let Some(open) = self.open.take() {
+            // A frame that had to wait holds nobody up any more; this tick is over for all.
+            let tick = tick_of(&self.config, now);
+            if self.cadence.tick > tick {
+                self.cadence = Cadence {
+                    tick,
+                    next_id: u32::MAX,
+                };
+            }
             if self.past.len() == PAST_MAX {
                 self.past.pop_front();
             }

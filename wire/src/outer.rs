@@ -289,7 +289,7 @@ impl OuterSession {
         self.batches.iter().any(Batch::is_owed)
     }
 
-    /// SPEC 6.6. While connecting there is no such limit: the opening is repeated for ever.
+    /// SPEC 6.7. While connecting there is no such limit: the opening is repeated for ever.
     fn check_silence(&mut self, now: Instant) {
         if self.state == State::Open && self.is_owed() && now >= self.heard + self.config.lost_after {
             self.lose(Lost::Silent);

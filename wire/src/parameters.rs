@@ -175,8 +175,8 @@ impl Parameters {
                 "tokens_per_tick",
                 u64::from(self.tokens_per_tick),
                 1,
-                256,
-                "1 to 256",
+                64,
+                "1 to 64",
             ),
             (
                 "tick",

@@ -111,7 +111,7 @@ pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<
         Some(record),
     );
     let session = InnerSession::new(now, InnerConfig::new(parameters, agreement())).unwrap();
-    (Pump::new(session), Worker::new(engine))
+    (Pump::new(session, 1200), Worker::new(engine))
 }
 
 impl World {
@@ -180,7 +180,9 @@ impl World {
             self.send(&out, true);
         }
         while let Some(order) = self.pump.poll_order() {
-            self.worker.order(order).unwrap();
+            if let Some(ready) = self.worker.order(order).unwrap() {
+                self.said.push_back((now, ready));
+            }
         }
         if self.said.is_empty() && self.worker.is_ready() {
             let (at, said) = (now + self.took, &mut self.said);

@@ -153,7 +153,7 @@ impl Batch {
         self.acked + self.window.len() as u64
     }
 
-    /// SPEC 6.3: an older acknowledgement says nothing new; a newer one must name inner's own state.
+    /// SPEC 6.4: an older acknowledgement says nothing new; a newer one must name inner's own state.
     fn acknowledge(&mut self, ack: u64, digest: u64) -> Result<(), Dropped> {
         let Some(fresh) = ack.checked_sub(self.acked).filter(|&fresh| fresh > 0) else {
             return Ok(());

@@ -30,7 +30,8 @@ pub(super) struct Batch {
     /// Next request for a frame that may exist: an answer is owed, and the last frame may have been lost.
     probe: Backoff,
     reorder: core::time::Duration,
-    failed: Option<Failed>,
+    /// One of each number at most, so at most W.
+    failed: Vec<Failed>,
     /// A frame was accepted, and inner has not been told.
     ack_due: bool,
     live: bool,
@@ -49,6 +50,7 @@ struct Past {
 /// A frame that failed its check, how often these very bytes came, and when they were last counted.
 #[derive(Debug)]
 struct Failed {
+    number: u64,
     check: u32,
     code: Vec<u8>,
     times: u32,
@@ -84,7 +86,7 @@ impl Batch {
             ask: backoff,
             probe: backoff,
             reorder: config.reorder,
-            failed: None,
+            failed: Vec::new(),
             ack_due: false,
             live: false,
             taken_in: 0,
@@ -156,7 +158,7 @@ impl Batch {
             });
         }
         *slot = Some(frame.code().to_vec());
-        self.failed = None;
+        self.failed.retain(|failed| failed.number != number);
         self.ask.ease(now);
         self.expect(now, number + 1);
         Ok(())
@@ -292,7 +294,8 @@ impl Batch {
     fn fail(&mut self, now: Instant, number: u64, frame: &Frame<&[u8]>) -> Result<(), Dropped> {
         self.expect(now, number + 1);
         let (check, code) = (frame.check(), frame.code());
-        match &mut self.failed {
+        let known = self.failed.iter_mut().find(|failed| failed.number == number);
+        match known {
             Some(failed) if failed.check == check && failed.code == code => {
                 if now >= failed.at + self.retry.first() {
                     failed.times += 1;
@@ -301,16 +304,18 @@ impl Batch {
                 if failed.times >= DIVERGED {
                     return Err(Dropped::Diverged);
                 }
+                return Err(Dropped::Damaged);
             }
-            failed => {
-                *failed = Some(Failed {
-                    check,
-                    code: code.to_vec(),
-                    times: 1,
-                    at: now,
-                });
-            }
+            Some(_) => self.failed.retain(|failed| failed.number != number),
+            None => {}
         }
+        self.failed.push(Failed {
+            number,
+            check,
+            code: code.to_vec(),
+            times: 1,
+            at: now,
+        });
         Err(Dropped::Damaged)
     }
 
