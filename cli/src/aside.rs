@@ -22,11 +22,14 @@ pub(crate) fn take(content: &[u8], writable: impl Fn(u8) -> bool) -> (Vec<u8>, V
 }
 
 /// The content that [`take`] parted; `None` if the two do not belong together. Any bytes are safe.
-pub(crate) fn put_back(mut text: &[u8], mut list: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn put_back(mut text: &[u8], mut list: &[u8], writable: impl Fn(u8) -> bool) -> Option<Vec<u8>> {
     let mut content = Vec::with_capacity(text.len() + list.len() / 2);
     while !list.is_empty() {
         let gap = usize::try_from(parse_gap(&mut list)?).ok()?;
         let (&byte, rest) = list.split_first()?;
+        if writable(byte) {
+            return None;
+        }
         let (before, after) = text.split_at_checked(gap)?;
         content.extend_from_slice(before);
         content.push(byte);
@@ -50,6 +53,10 @@ fn parse_gap(list: &mut &[u8]) -> Option<u64> {
     for shift in (0..63).step_by(7) {
         let (&byte, rest) = list.split_first()?;
         *list = rest;
+        if byte == 0 && shift > 0 {
+            // The same gap has a shorter form.
+            return None;
+        }
         gap |= u64::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Some(gap);
@@ -70,11 +77,24 @@ mod tests {
         let (text, list) = take(&content, |byte| byte.is_ascii_graphic());
         assert_eq!(text.len(), 301);
         assert_eq!(list, [0xac, 0x02, 0xff, 0x00, 0xf1, 0x01, 0x04]);
-        assert_eq!(put_back(&text, &list), Some(content));
-        // A gap beyond the text, a gap without its byte, a gap without an end.
-        assert_eq!(put_back(b"a", &[2, 0xff]), None);
-        assert_eq!(put_back(b"a", &[1]), None);
-        assert_eq!(put_back(b"a", &[0x80; 12]), None);
+        assert_eq!(
+            put_back(&text, &list, |byte| byte.is_ascii_graphic()),
+            Some(content)
+        );
+        // A gap beyond the text, without its byte, without an end, longer than need be; a byte that is in no need of this.
+        for bad in [
+            [2, 0xff].as_slice(),
+            &[1],
+            &[0x80; 12],
+            &[0x80, 0, 0xff],
+            &[0, b'a'],
+        ] {
+            assert_eq!(
+                put_back(b"a", bad, |byte| byte.is_ascii_graphic()),
+                None,
+                "{bad:?}"
+            );
+        }
     }
 
     proptest! {
@@ -82,12 +102,12 @@ mod tests {
         fn all_content_comes_back(content: Vec<u8>, lacks: [u8; 4]) {
             let (text, list) = take(&content, |byte| !lacks.contains(&byte));
             prop_assert!(!text.iter().any(|byte| lacks.contains(byte)));
-            prop_assert_eq!(put_back(&text, &list), Some(content));
+            prop_assert_eq!(put_back(&text, &list, |byte| !lacks.contains(&byte)), Some(content));
         }
 
         #[test]
         fn any_list_is_safe(text: Vec<u8>, list: Vec<u8>) {
-            if let Some(content) = put_back(&text, &list) {
+            if let Some(content) = put_back(&text, &list, |_| false) {
                 prop_assert!(content.len() <= text.len() + list.len());
             }
         }

@@ -150,7 +150,7 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     );
     bar.finish_and_clear();
     let text = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
-    let content = aside::put_back(&text, missing).with_context(|| {
+    let content = aside::put_back(&text, missing, |byte| tokenizer.encodes(byte)).with_context(|| {
         format!("cannot decompress {name}: its list of missing bytes does not fit its text")
     })?;
     let intact =

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_codec::{Query, Sampling, Seed};
-use weir_model::{Message, Predict as _, Tokenizer};
+use weir_model::{Message, PAGE, Predict as _, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
@@ -88,10 +88,7 @@ pub(crate) fn make(
     let queries = queries(&tokenizer, prompts, ask)?;
     let need = queries.iter().map(positions).max().unwrap_or(0);
     let live = live.min(queries.len());
-    let mut model = models::load(
-        source,
-        &machine.options(live * need.next_multiple_of(POOL_PAGE), need),
-    )?;
+    let mut model = models::load(source, &machine.options(live * need.next_multiple_of(PAGE), need))?;
     for (query, prompt) in queries.iter().zip(prompts) {
         query.check(model.vocab(), model.max_context()).with_context(|| {
             format!(
@@ -158,9 +155,6 @@ fn seed(key: u64, index: u64) -> Seed {
     hasher.finalize_xof().fill(&mut seed);
     seed
 }
-
-/// Pools are cut into pages; a slot's last one may be nearly empty.
-pub(crate) const POOL_PAGE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ mod edits;
 
 use std::sync::LazyLock;
 
-use weir_model::fuzzing::weir_file;
+use weir_model::fuzzing::{sealed_weir_file, weir_file};
 
 static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("weir-fuzz-{}", std::process::id()));
@@ -21,5 +21,7 @@ static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     weir_file(bytes);
-    weir_file(&edits::edited(&GOOD, bytes));
+    let edited = edits::edited(&GOOD, bytes);
+    weir_file(&edited);
+    sealed_weir_file(&edited);
 });

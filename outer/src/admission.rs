@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use weir_model::PAGE;
 use weir_wire::Instant;
 
 use crate::ask::Ask;
@@ -163,9 +164,6 @@ fn pages(ask: &Ask) -> usize {
     (ask.query.prompt.len() + ask.query.max_tokens as usize).div_ceil(PAGE)
 }
 
-/// Positions are handed out by pages at least as large as the weak model's own, so that rounding cannot overbook.
-const PAGE: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc::unbounded_channel;
@@ -185,6 +183,7 @@ mod tests {
             id,
             query,
             events: unbounded_channel().0,
+            _seat: None,
         }
     }
 

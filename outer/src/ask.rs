@@ -14,7 +14,13 @@ pub(crate) struct Ask {
     pub(crate) id: u64,
     pub(crate) query: Query,
     pub(crate) events: replies::UnboundedSender<Event>,
+    /// Free again when the session is done with the query, whether or not the user has heard the end of it.
+    pub(crate) _seat: Option<Seat>,
 }
+
+/// The right to have one query live or waiting.
+#[derive(Debug)]
+pub(crate) struct Seat(#[expect(dead_code, reason = "held, and let go of")] OwnedSemaphorePermit);
 
 impl Ask {
     /// Tells the user, if they are still there: if not, their cancel is on its way.
@@ -147,20 +153,28 @@ impl Desk {
         }
     }
 
-    /// Sends a query in. Dropping the answer cancels it.
-    pub(crate) fn ask(&self, query: Query) -> Result<Answer, Failure> {
+    /// A seat, if inner can be reached and there is one.
+    pub(crate) fn seat(&self) -> Result<Seat, Failure> {
         self.health.get().map_err(Failure::Away)?;
         let seat = Arc::clone(&self.seats).try_acquire_owned();
-        let seat = seat.map_err(|_| Failure::Busy { limit: self.limit })?;
+        seat.map(Seat).map_err(|_| Failure::Busy { limit: self.limit })
+    }
+
+    /// Sends a query in. Dropping the answer cancels it.
+    pub(crate) fn ask(&self, query: Query, seat: Seat) -> Result<Answer, Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (events, inbox) = replies::unbounded_channel();
-        self.send(Command::Ask(Ask { id, query, events }))?;
+        self.send(Command::Ask(Ask {
+            id,
+            query,
+            events,
+            _seat: Some(seat),
+        }))?;
         Ok(Answer {
             id,
             inbox,
             desk: self.clone(),
             over: false,
-            _seat: seat,
         })
     }
 
@@ -177,7 +191,6 @@ pub(crate) struct Answer {
     inbox: replies::UnboundedReceiver<Event>,
     desk: Desk,
     over: bool,
-    _seat: OwnedSemaphorePermit,
 }
 
 impl Answer {

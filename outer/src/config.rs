@@ -62,6 +62,9 @@ pub struct Config {
     pub model: String,
     /// Keys or their `sha256:` digests; none are needed on a loopback address only.
     pub api_keys: Vec<String>,
+    /// Whether an answer says what it cost in bits. That depends on the other answers in its batch, so users learn a little
+    /// of each other.
+    pub expose_cost: bool,
     /// The way to inner.
     pub link: LinkConfig,
     /// The weak model.
@@ -92,6 +95,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Seconds for a request's head, and then for its body, to arrive.
     pub body_timeout_s: u64,
+    /// Seconds for a client to accept what is written to it.
+    pub write_timeout_s: u64,
     /// Tokens of a prompt.
     pub prompt_tokens: usize,
     /// Tokens of an answer that a request may ask for.
@@ -117,6 +122,7 @@ impl Default for Config {
             metrics: None,
             model: "weir".to_owned(),
             api_keys: Vec::new(),
+            expose_cost: true,
             link: LinkConfig::default(),
             weak: WeakConfig::default(),
             session: SessionConfig::default(),
@@ -144,6 +150,7 @@ impl Default for Limits {
         Self {
             body_bytes: 1 << 20,
             body_timeout_s: 30,
+            write_timeout_s: 30,
             prompt_tokens: 4096,
             answer_tokens: 2048,
             default_answer_tokens: 512,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseStream};
@@ -19,6 +20,7 @@ use axum::routing::{get, post};
 use futures_util::Stream;
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use weir_codec::Query;
 use weir_model::Tokenizer;
@@ -26,7 +28,7 @@ use weir_model::Tokenizer;
 pub(crate) use keys::Keys;
 pub(crate) use listen::{Connections, serve};
 use problem::Problem;
-use reply::{Reply, hex};
+use reply::{Reply, Shown, hex};
 use request::{Kind, Prompt, Request};
 
 use crate::ask::{Answer, Desk, Event, Failure};
@@ -43,6 +45,12 @@ pub(crate) struct Edge {
     pub(crate) limits: Limits,
     /// Unix seconds at the start, shown as the model's `created`.
     pub(crate) started: u64,
+    /// Whether answers say what they cost.
+    pub(crate) expose_cost: bool,
+    /// Prompts that may be tokenized at once.
+    pub(crate) tokenizing: Semaphore,
+    /// Longest text of a prompt in bytes: a longer one has too many tokens for sure.
+    pub(crate) text_bytes: usize,
 }
 
 /// The routes of the public listener.
@@ -73,10 +81,11 @@ async fn models(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Result<Res
 
 async fn model(
     State(edge): State<Arc<Edge>>,
-    axum::extract::Path(asked): axum::extract::Path<String>,
+    asked: Result<axum::extract::Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     edge.authorize(&headers)?;
+    let axum::extract::Path(asked) = asked.map_err(|error| Problem::malformed(error.body_text()))?;
     if asked != edge.model {
         return Err(Problem::unknown_model(&clipped(&asked), &edge.model));
     }
@@ -113,14 +122,22 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
         return_token_ids,
         ..
     } = request;
-    // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections.
+    let seat = edge.desk.seat().map_err(Problem::from)?;
+    // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections; and many at once
+    // would leave none for the model.
+    let turn = edge.tokenizing.acquire().await;
     let worker = Arc::clone(edge);
     let query = tokio::task::spawn_blocking(move || worker.query(kind, request)).await;
+    drop(turn);
     let query = query.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
     let nonce = random().map(|bytes| hex(&bytes))?;
     let (now, seed) = (clock::unix_seconds(), hex(&query.seed));
-    let reply = Reply::new(kind, &nonce, now, &edge.model, seed, return_token_ids);
-    let mut answer = edge.desk.ask(query).map_err(Problem::from)?;
+    let shown = Shown {
+        token_ids: return_token_ids,
+        cost: edge.expose_cost,
+    };
+    let reply = Reply::new(kind, &nonce, now, &edge.model, seed, shown);
+    let mut answer = edge.desk.ask(query, seat).map_err(Problem::from)?;
     let limit = edge.limits.request_timeout_s;
     let mut deadline = Box::pin(tokio::time::sleep(Duration::from_secs(limit)));
 
@@ -204,6 +221,12 @@ impl Edge {
     /// Tokenizes, applies the limits on length, draws the seed.
     fn query(&self, kind: Kind, request: Request) -> Result<Query, Problem> {
         let field = kind.prompt_field();
+        let bytes = request.prompt.bytes();
+        if bytes > self.text_bytes {
+            let most = self.limits.prompt_tokens;
+            let message = format!("the prompt has {bytes} bytes, which are more than {most} tokens");
+            return Err(Problem::too_long(field, message));
+        }
         let prompt = match request.prompt {
             Prompt::Chat(messages) => self
                 .tokenizer

@@ -65,6 +65,8 @@ pub(crate) struct Reader<P: Predict> {
     pending: VecDeque<Pending>,
     live: BTreeMap<u8, Live>,
     taken_in: u32,
+    /// Whether the decoder has seen a frame, good or bad, since it was made.
+    touched: bool,
     metrics: Metrics,
 }
 
@@ -116,6 +118,7 @@ impl<P: Predict> Reader<P> {
             pending,
             live,
             taken_in: 0,
+            touched: false,
             metrics,
         }
     }
@@ -125,8 +128,9 @@ impl<P: Predict> Reader<P> {
         match order {
             Order::Session(session, why) => {
                 self.fail(&why);
-                // An untouched decoder is as good as a new one.
-                if self.taken_in > 0 || self.decoder.is_err() {
+                // An untouched decoder is as good as a new one; one that has failed is not, whatever it had taken in.
+                if self.touched || self.decoder.is_err() {
+                    self.touched = false;
                     let model = (self.fresh)();
                     self.decoder =
                         model.map(|model| Decoder::new(model, self.vocabulary.clone(), self.settings));
@@ -150,6 +154,7 @@ impl<P: Predict> Reader<P> {
                 None
             }
             Order::Frame(code) => {
+                self.touched = true;
                 let read = self.frame(&code).map_err(|error| error.to_string());
                 Some(Report {
                     batch: self.batch,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use weir_link::{Address, Link, Udp};
-use weir_model::{Model, Predict};
+use weir_model::{Model, PAGE, Predict};
+use weir_setup::source::threads;
 use weir_setup::weak::Layout;
 use weir_setup::{SessionConfig, Weak, WeakConfig};
 use weir_wire::{OuterConfig, OuterSession};
@@ -100,8 +101,12 @@ impl Server {
         let connections = Connections {
             limit: limits.connections,
             header_timeout: Duration::from_secs(limits.body_timeout_s),
+            write_timeout: Duration::from_secs(limits.write_timeout_s),
             grace: GRACE,
         };
+        let tokens = 0..u32::try_from(weak.tokenizer.vocab()).context("vocabulary")?;
+        let longest = tokens.map(|token| weak.tokenizer.token_bytes(token).len()).max();
+        let text_bytes = limits.prompt_tokens.saturating_mul(longest.unwrap_or(1));
         let edge = Edge {
             desk: desk.clone(),
             tokenizer: Arc::new(weak.tokenizer),
@@ -109,6 +114,9 @@ impl Server {
             keys,
             limits,
             started: clock::unix_seconds(),
+            expose_cost: config.expose_cost,
+            tokenizing: Semaphore::new(threads(0)),
+            text_bytes,
         };
         let (stop, stopped) = watch::channel(false);
         let http = listener.local_addr().context("listen")?;
@@ -173,7 +181,10 @@ impl Server {
 
 /// The configured limits, lowered to what the weak model has room for.
 fn limits(limits: &Limits, weak: &WeakConfig, context: usize) -> Limits {
-    let context_tokens = limits.context_tokens.min(context).min(weak.kv_tokens);
+    let context_tokens = limits
+        .context_tokens
+        .min(context)
+        .min(weak.kv_tokens / PAGE * PAGE);
     Limits {
         context_tokens,
         ..limits.clone()

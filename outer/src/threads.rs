@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mio::{Events, Poll, Token, Waker};
-use weir_link::Link;
+use weir_link::{Link, Sent};
 use weir_model::Predict;
 use weir_wire::Instant;
 
@@ -134,9 +134,10 @@ impl<L: Link> Io<L> {
         let mut datagram = vec![0; self.link.mtu().max(2048)];
         let mut out = Vec::new();
         let mut linger: Option<Instant> = None;
+        let mut refused: Option<i32> = None;
         loop {
             let now = self.clock.now();
-            self.receive(now, &mut datagram, &mut orders)?;
+            let has_more = self.receive(now, &mut datagram, &mut orders)?;
             while let Ok(command) = self.commands.try_recv() {
                 if matches!(command, Command::Stop) {
                     linger = Some(now + LINGER);
@@ -149,7 +150,12 @@ impl<L: Link> Io<L> {
             self.pump.tick(now, session_id, &mut orders);
             while self.pump.poll_transmit(now, &mut out, &mut orders) {
                 // What the link loses is said again.
-                let _ = self.link.send(&out)?;
+                if let Sent::Refused(error) = self.link.send(&out)?
+                    && refused.replace(error) != Some(error)
+                {
+                    let error = std::io::Error::from_raw_os_error(error);
+                    tracing::error!(%error, "the system refuses what should go to inner");
+                }
                 self.metrics.sent.inc();
             }
             self.hand_over(&mut orders)?;
@@ -157,7 +163,10 @@ impl<L: Link> Io<L> {
                 return Ok(());
             }
             let next = self.pump.poll_at().into_iter().chain(linger).min();
-            let wait = next.map(|next| next.since(self.clock.now()));
+            let wait = match has_more {
+                true => Some(Duration::ZERO),
+                false => next.map(|next| next.since(self.clock.now())),
+            };
             match poll.poll(&mut events, wait) {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -166,10 +175,13 @@ impl<L: Link> Io<L> {
         }
     }
 
-    /// Takes what the link has, and writes the receipts.
-    fn receive(&mut self, now: Instant, buffer: &mut [u8], orders: &mut Orders) -> anyhow::Result<()> {
+    /// Takes what the link has, but not so much that users wait, and writes the receipts; tells whether there may be more.
+    fn receive(&mut self, now: Instant, buffer: &mut [u8], orders: &mut Orders) -> anyhow::Result<bool> {
         let cost = self.link.cost();
-        while let Some(len) = self.link.recv(buffer)? {
+        for _ in 0..AT_ONCE {
+            let Some(len) = self.link.recv(buffer)? else {
+                return Ok(false);
+            };
             let datagram = &buffer[..len];
             self.metrics.datagrams.inc();
             self.metrics.datagram_bytes.inc_by(len as u64);
@@ -178,7 +190,7 @@ impl<L: Link> Io<L> {
                 tracing::debug!(len, %why, "datagram dropped");
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn hand_over(&self, orders: &mut Orders) -> anyhow::Result<()> {
@@ -202,5 +214,7 @@ fn session_id() -> u64 {
 
 const LINK: Token = Token(0);
 const WAKE: Token = Token(1);
+/// Datagrams that are taken in one go.
+const AT_ONCE: usize = 256;
 /// After a stop: how long inner may take to take the cancels in.
 const LINGER: Duration = Duration::from_secs(2);

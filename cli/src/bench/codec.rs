@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_codec::Query;
-use weir_model::{Kernel, Predict as _, Token};
+use weir_model::{Kernel, PAGE, Predict as _, Token};
 use weir_setup::Source;
 use weir_setup::source::{EMBEDDED, vocabulary};
 use weir_wire::{CheckWidth, Format, IdWidth};
 
 use crate::models::{self, Choice, Machine};
-use crate::trace::{self, POOL_PAGE, positions};
+use crate::trace::{self, positions};
 use crate::{progress, prompts};
 pub(crate) use decoder::{DecoderArgs, run as decode};
 use encoder::Encoding;
@@ -192,7 +192,7 @@ fn embedded(args: &Args) -> Result<Vec<trace::Line>> {
 fn sizes(jobs: &[Job], slots: usize) -> (usize, usize) {
     let mut sizes: Vec<usize> = jobs
         .iter()
-        .map(|job| positions(&job.query).next_multiple_of(POOL_PAGE))
+        .map(|job| positions(&job.query).next_multiple_of(PAGE))
         .collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     (

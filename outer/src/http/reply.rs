@@ -15,8 +15,16 @@ pub(crate) struct Reply {
     created: u64,
     model: String,
     seed: String,
-    /// Whether tokens go with the text.
-    token_ids: bool,
+    shown: Shown,
+}
+
+/// What is told beside the text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    /// The tokens.
+    pub(crate) token_ids: bool,
+    /// What they cost in bits.
+    pub(crate) cost: bool,
 }
 
 impl Reply {
@@ -27,7 +35,7 @@ impl Reply {
         created: u64,
         model: &str,
         seed: String,
-        token_ids: bool,
+        shown: Shown,
     ) -> Self {
         let prefix = match kind {
             Kind::Chat => "chatcmpl",
@@ -39,7 +47,7 @@ impl Reply {
             created,
             model: model.to_owned(),
             seed,
-            token_ids,
+            shown,
         }
     }
 
@@ -51,7 +59,7 @@ impl Reply {
     /// The answer of a request that does not stream.
     pub(crate) fn whole(&self, text: &str, tokens: &[Token], finish: Finish, usage: &Usage) -> Value {
         let mut choice = json!({ "index": 0, "finish_reason": finish.name(), "logprobs": null });
-        if self.token_ids {
+        if self.shown.token_ids {
             choice["token_ids"] = json!(tokens);
         }
         match self.kind {
@@ -73,14 +81,14 @@ impl Reply {
 
     /// A piece of text, with tokens where they are asked for; nothing if there is neither.
     pub(crate) fn piece(&self, text: &str, tokens: &[Token]) -> Option<Value> {
-        if text.is_empty() && !self.token_ids {
+        if text.is_empty() && !self.shown.token_ids {
             return None;
         }
         let mut part = match self.kind {
             Kind::Chat => self.part(json!({"content": text}), None),
             Kind::Text => self.part(json!(text), None),
         };
-        if self.token_ids {
+        if self.shown.token_ids {
             part["choices"][0]["token_ids"] = json!(tokens);
         }
         Some(part)
@@ -128,18 +136,23 @@ impl Reply {
 
     fn usage(&self, usage: &Usage) -> Value {
         let per_token = |bits: f64| bits / f64::from(usage.completion_tokens.max(1));
+        let mut weir = json!({"seed": self.seed});
+        if self.shown.cost {
+            for (name, bits) in [
+                ("coded_bits", usage.coded_bits),
+                ("plain_bits", usage.plain_bits),
+                ("frame_bits", usage.frame_bits),
+                ("bits_per_token", per_token(usage.coded_bits)),
+                ("frame_bits_per_token", per_token(usage.frame_bits)),
+            ] {
+                weir[name] = json!(rounded(bits));
+            }
+        }
         json!({
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
             "total_tokens": u64::from(usage.prompt_tokens) + u64::from(usage.completion_tokens),
-            "weir": {
-                "seed": self.seed,
-                "coded_bits": rounded(usage.coded_bits),
-                "plain_bits": rounded(usage.plain_bits),
-                "frame_bits": rounded(usage.frame_bits),
-                "bits_per_token": rounded(per_token(usage.coded_bits)),
-                "frame_bits_per_token": rounded(per_token(usage.frame_bits)),
-            },
+            "weir": weir,
         })
     }
 }

@@ -35,6 +35,16 @@ pub(crate) enum Prompt {
     Text(String),
 }
 
+impl Prompt {
+    /// Length of its text.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
+            Self::Text(text) => text.len(),
+        }
+    }
+}
+
 /// Which of the two endpoints was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -243,7 +253,8 @@ fn sampling(fields: &Fields<'_>) -> Result<Sampling, Problem> {
         _ => fields.integer("top_k", 0, u64::from(u32::MAX))?.unwrap_or(0),
     };
     let sampling = Sampling {
-        temperature: fields.number("temperature", 0.0, 2.0)?.unwrap_or(1.0) as f32,
+        // A zero has two signs, and the wire takes only one.
+        temperature: fields.number("temperature", 0.0, 2.0)?.unwrap_or(1.0) as f32 + 0.0,
         top_p: fields.number("top_p", 0.0, 1.0)?.unwrap_or(1.0) as f32,
         top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
     };

@@ -37,8 +37,11 @@ impl Fake {
             tokenizer: Arc::new(tokenizer()),
             model: "weir".to_owned(),
             keys: Keys::new(keys).unwrap(),
+            text_bytes: 10 * limits.prompt_tokens,
             limits,
             started: 5,
+            expose_cost: true,
+            tokenizing: Semaphore::new(1),
         };
         Self {
             edge: Arc::new(edge),
@@ -394,9 +397,27 @@ async fn a_user_who_leaves_or_waits_too_long_is_cancelled() {
         .await;
     drop(response);
     assert!(matches!(fake.commands.recv(), Ok(Command::Cancel(id)) if id == ask.id));
-    // The seat is free again.
+    // The seat is free once the session lets go of the query.
+    let busy = fake.post("/v1/chat/completions", hello().to_string()).await;
+    problem(busy, 429).await;
+    drop(ask);
     let (_, response) = fake.answered("/v1/chat/completions", hello(), &script()).await;
     assert_eq!(response.status(), StatusCode::OK);
+}
+
+/// A user who does not read what is said keeps nobody else from being answered.
+#[tokio::test]
+async fn an_answer_that_nobody_reads_holds_no_seat() {
+    let fake = Fake::new(|_| {});
+    let mut request = hello();
+    request["stream"] = json!(true);
+    let path = "/v1/chat/completions";
+    let (ask, unread) = fake.answered(path, request, &script()).await;
+    // As the session does when it has told the end.
+    drop(ask);
+    let (_, response) = fake.answered(path, hello(), &script()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(events(unread).await.len(), 5);
 }
 
 /// A listener closes a connection whose head never ends, and stops when told.
@@ -410,6 +431,7 @@ async fn slow_heads_are_cut_off() {
     let connections = Connections {
         limit: 2,
         header_timeout: Duration::from_millis(50),
+        write_timeout: Duration::from_millis(500),
         grace: Duration::from_secs(1),
     };
     let server = tokio::spawn(serve(

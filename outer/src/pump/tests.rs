@@ -87,7 +87,12 @@ impl World {
         };
         self.pump.command(
             self.now,
-            Command::Ask(Ask { id, query, events }),
+            Command::Ask(Ask {
+                id,
+                query,
+                events,
+                _seat: None,
+            }),
             &mut self.orders,
         );
         inbox

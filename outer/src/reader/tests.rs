@@ -54,7 +54,8 @@ impl World {
                     Ask {
                         id,
                         query: query.clone(),
-                        events
+                        events,
+                        _seat: None,
                     }
                 ))
                 .is_none()
@@ -200,4 +201,33 @@ fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
     world.encoder.open(0, &query).unwrap();
     world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
     assert_eq!(text(&mut inbox).0, "h");
+}
+
+/// Whatever the first frame of a session breaks, the next session does not find.
+#[test]
+fn a_bad_first_frame_is_forgotten_with_its_session() {
+    for bad in 0..3 {
+        let mut world = World::new();
+        let read = match bad {
+            // Nothing that an encoder writes.
+            0 => world.reader.order(Order::Frame(vec![1])).unwrap().read,
+            // More messages than there are; the shares have moved by then.
+            1 => world.frame(7, &[]).0,
+            // A query that cannot be opened, behind one that can.
+            _ => {
+                let (good, _inbox) = world.open(0, 1, 50, &[]);
+                let (_, _other) = world.open(0, 2, 50, &[]);
+                world.encoder.open(0, &good).unwrap();
+                world.frame(2, &[(0, Offer::Tokens(&[0]))]).0
+            }
+        };
+        assert!(read.is_err(), "{bad}: {read:?}");
+        let lost = Failure::Lost("diverged".to_owned());
+        world.reader.order(Order::Session(6, lost));
+        world.encoder = World::new().encoder;
+        let (query, mut inbox) = world.open(0, 3, 50, &[]);
+        world.encoder.open(0, &query).unwrap();
+        world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
+        assert_eq!(text(&mut inbox).0, "h", "{bad}");
+    }
 }
