@@ -18,6 +18,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     }
     let (text, list) = aside::take(bytes, |byte| byte % 5 != 0);
-    assert_eq!(aside::put_back(&text, &list, |byte| byte % 5 != 0).as_deref(), Some(bytes));
+    assert_eq!(
+        aside::put_back(&text, &list, |byte| byte % 5 != 0).as_deref(),
+        Some(bytes)
+    );
     let _any = aside::put_back(&text, bytes, |_| false);
 });

@@ -124,6 +124,14 @@ impl<L: Link> Io<L> {
                     Sent::Whole => {}
                     Sent::Lost => tracing::debug!("the link's queue is full"),
                     Sent::Refused(error) => self.status.lost(error),
+                    Sent::TooLong => {
+                        self.status.too_long(out.len());
+                        // As long as it is, it would be lost again whenever outer asks for it.
+                        if transmit.purpose != Purpose::Control {
+                            self.pump.give_up(now, false);
+                            return Ok(());
+                        }
+                    }
                 },
                 Release::At(at) => {
                     self.pump.put_back(transmit, Instant::from_micros(at));

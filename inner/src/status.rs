@@ -58,6 +58,14 @@ impl Status {
         }
     }
 
+    /// The link beneath takes no datagram of `len` bytes.
+    pub(crate) fn too_long(&self, len: usize) {
+        tracing::error!(
+            len,
+            "the interface takes no datagram of this length; it counts as sent and lost: make link.mtu smaller at both ends"
+        );
+    }
+
     /// One line of counters.
     pub(crate) fn log(&self, now: Instant, pump: &Pump, governor: &Governor) {
         let Totals {

@@ -74,8 +74,10 @@ pub enum Sent {
     Whole,
     /// The link's queue is full; the datagram is lost, as if on the way.
     Lost,
-    /// The system did not take it, and said so with this error number: no route, a firewall, a message longer than what
-    /// lies beneath. It is lost, as if on the way; what stands in the way may be taken out of it again.
+    /// What lies beneath takes no datagram of this length in one piece. It is lost, and will be again.
+    TooLong,
+    /// The system did not take it, and said so with this error number: no route, a firewall. It is lost, as if on the
+    /// way; what stands in the way may be taken out of it again.
     Refused(i32),
 }
 

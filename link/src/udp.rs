@@ -102,6 +102,9 @@ impl Link for Udp {
                 Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Lost),
                 Err(error) => match error.raw_os_error() {
+                    Some(number) if number == rustix::io::Errno::MSGSIZE.raw_os_error() => {
+                        return Ok(Sent::TooLong);
+                    }
                     Some(number) => return Ok(Sent::Refused(number)),
                     None => return Err(self.error("send", error)),
                 },

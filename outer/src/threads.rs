@@ -150,11 +150,18 @@ impl<L: Link> Io<L> {
             self.pump.tick(now, session_id, &mut orders);
             while self.pump.poll_transmit(now, &mut out, &mut orders) {
                 // What the link loses is said again.
-                if let Sent::Refused(error) = self.link.send(&out)?
-                    && refused.replace(error) != Some(error)
-                {
-                    let error = std::io::Error::from_raw_os_error(error);
-                    tracing::error!(%error, "the system refuses what should go to inner");
+                match self.link.send(&out)? {
+                    Sent::Whole | Sent::Lost => {}
+                    Sent::TooLong => tracing::error!(
+                        len = out.len(),
+                        "the interface takes no datagram of this length: make link.mtu smaller at both ends"
+                    ),
+                    Sent::Refused(error) => {
+                        if refused.replace(error) != Some(error) {
+                            let error = std::io::Error::from_raw_os_error(error);
+                            tracing::error!(%error, "the system refuses what should go to inner");
+                        }
+                    }
                 }
                 self.metrics.sent.inc();
             }

@@ -1,4 +1,5 @@
-"""Inner in a network namespace of its own with nothing but its link: it must serve, and send no other packet.
+"""Inner in a network namespace of its own with nothing but its link: it must serve, and send no other packet, whole or
+in pieces.
 
 Outer, its users and the eye that watches the link live in a second namespace, so nothing touches the machine's own
 network. Needs root and `ip`; returns the reason where it cannot run.
@@ -26,8 +27,8 @@ def ip(*words):
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 
-def run(weir):
-    """None if it passed, else the reason why it could not run."""
+def run(weir, what):
+    """Runs the function of this name in outer's namespace. None if it passed, else the reason why it could not run."""
     if os.geteuid() != 0:
         return "needs root"
     if shutil.which("ip") is None:
@@ -47,7 +48,7 @@ def run(weir):
             return f"this machine allows no veth link: {error.stderr.strip()}"
         # This program again, inside outer's namespace.
         subprocess.run(
-            ["ip", "netns", "exec", outside, sys.executable, os.path.abspath(__file__), weir, inside], check=True
+            ["ip", "netns", "exec", outside, sys.executable, os.path.abspath(__file__), what, weir, inside], check=True
         )
         return None
     finally:
@@ -163,5 +164,61 @@ def watched(weir, inside):
     print(f"ok   {packets} packets left inner, all on its link: {bits} bits for {tokens:.0f} tokens, as outer counts")
 
 
+# Bytes of an IP packet that inner's interface takes.
+NARROW = 200
+
+
+def fragments(inside):
+    """Fragments that inner's kernel has made."""
+    names, counts = (line.split() for line in ip("netns", "exec", inside, "cat", "/proc/net/snmp").splitlines()[:2])
+    return int(counts[names.index("FragCreates")])
+
+
+def narrow(weir, inside):
+    """Runs in outer's namespace."""
+    ip("-n", inside, "link", "set", "weir0", "mtu", str(NARROW))
+    # Long frames, and time to fill them.
+    options = ["--tokens-per-tick", "64", "--tick-ms", "500"]
+    pair = servers.Pair(weir, INNER, OUTER, inner_prefix=["ip", "netns", "exec", inside], options=options)
+    with contextlib.ExitStack() as stack:
+        stack.push(pair.__exit__)
+        pair.start_inner()
+        wait_for_socket(pair, inside)
+        eye = Eye()
+        eye.start()
+        pair.start_outer()
+        pair.wait_until(200)
+        url = f"{pair.base}/v1/completions"
+        ask = {"model": "weir", "prompt": "Mara", "temperature": 2}
+        status, said = servers.fetch(url, ask | {"max_tokens": 4})
+        assert status == 200, f"a short frame does not pass: {status} {said}"
+        for seed in range(48):
+            body = ask | {"max_tokens": 160, "seed": seed}
+            threading.Thread(target=servers.fetch, args=(url, body), daemon=True).start()
+            # Apart, each comes in with a datagram of its own: inner's interface takes no long one either.
+            time.sleep(0.02)
+        end = time.monotonic() + 15
+        while "the interface takes no datagram of this length" not in pair.inner.log():
+            assert fragments(inside) == 0, "inner's kernel makes fragments"
+            assert pair.inner.alive() and time.monotonic() < end, f"every frame fits:\n{pair.inner.log()}"
+            time.sleep(0.1)
+        # The session is given up, as the frame would never leave; short ones go on in the next.
+        end, status = time.monotonic() + 15, None
+        while status != 200:
+            assert pair.inner.alive() and time.monotonic() < end, f"{status} {said}\n{pair.inner.log()}"
+            status, said = servers.fetch(url, ask | {"max_tokens": 4})
+            time.sleep(0.2)
+        frames, made = eye.stop(), fragments(inside)
+    for frame in frames:
+        judge(frame, pair)
+    assert made == 0, f"inner's kernel made {made} fragments"
+    # The counter counts: any other socket's long datagram is cut.
+    cut = f"import socket; socket.socket(2, 2).sendto(bytes(500), ('{OUTER}', 9))"
+    ip("netns", "exec", inside, sys.executable, "-c", cut)
+    assert fragments(inside) > 0, "the kernel does not count fragments"
+    longest = max(map(len, frames))
+    print(f"ok   {len(frames)} packets left inner, none in pieces, the longest with {longest} bytes")
+
+
 if __name__ == "__main__":
-    watched(*sys.argv[1:])
+    {"watched": watched, "narrow": narrow}[sys.argv[1]](*sys.argv[2:])

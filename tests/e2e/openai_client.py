@@ -4,6 +4,7 @@
 """
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -29,6 +30,32 @@ def chat(api, **more):
             finish = choice.finish_reason or finish
         usage = chunk.usage or usage
     return text, finish, usage
+
+
+def endless(pair):
+    """Begins a long answer in a thread and returns once its first piece has come: (thread, what became of it)."""
+    begun, fate = threading.Event(), {}
+
+    def run():
+        api = client(pair.base, servers.KEY)
+        try:
+            # At a temperature of 2 the end of an answer is unlikely.
+            stream = api.chat.completions.create(
+                model="weir", messages=MESSAGES, max_tokens=160, temperature=2, seed=5, stream=True
+            )
+            for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    begun.set()
+            fate["end"] = "complete"
+        except Exception as error:  # any way to fail is a fate, and is looked at by the test
+            fate["end"] = repr(error)
+        finally:
+            begun.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert begun.wait(30), "no answer has begun"
+    return thread, fate
 
 
 def models(api):

@@ -1,17 +1,17 @@
 """The whole system against the public `openai` client: `run.py --weir BINARY`. Ends with 0 only if all passed."""
 
 import argparse
+import json
 import os
-import random
 import socket
 import subprocess
 import sys
-import threading
 import time
 import traceback
 
 import openai
 
+import badlink
 import namespace
 import openai_client
 import servers
@@ -28,37 +28,11 @@ def user(weir):
         assert counters["tokens_total"] > 0 and counters["link_bits_total"] > counters["frame_bits_total"], counters
 
 
-def endless(pair):
-    """Begins a long answer in a thread and returns once its first piece has come: (thread, what became of it)."""
-    begun, fate = threading.Event(), {}
-
-    def run():
-        api = openai_client.client(pair.base, servers.KEY)
-        try:
-            # At a temperature of 2 the end of an answer is unlikely.
-            stream = api.chat.completions.create(
-                model="weir", messages=openai_client.MESSAGES, max_tokens=160, temperature=2, seed=5, stream=True
-            )
-            for chunk in stream:
-                if chunk.choices and chunk.choices[0].delta.content:
-                    begun.set()
-            fate["end"] = "complete"
-        except Exception as error:  # any way to fail is a fate, and is looked at by the test
-            fate["end"] = repr(error)
-        finally:
-            begun.set()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert begun.wait(30), "no answer has begun"
-    return thread, fate
-
-
 def inner_dies(weir):
     """Kill -9 of inner in mid-answer: the user hears of it, later ones get 503 with the reason, then it works again."""
-    with servers.Pair(weir, options=SLOW) as pair:
+    with servers.Pair(weir, options=badlink.SLOW) as pair:
         pair.wait_until(200)
-        thread, fate = endless(pair)
+        thread, fate = openai_client.endless(pair)
         pair.inner.kill()
         thread.join(60)
         assert not thread.is_alive(), "the answer hangs"
@@ -76,9 +50,9 @@ def inner_dies(weir):
 
 def outer_dies(weir):
     """Kill -9 of outer in mid-answer: inner goes on, and serves the next outer."""
-    with servers.Pair(weir, options=SLOW) as pair:
+    with servers.Pair(weir, options=badlink.SLOW) as pair:
         pair.wait_until(200)
-        thread, _ = endless(pair)
+        thread, _ = openai_client.endless(pair)
         pair.outer.kill()
         thread.join(60)
         assert not thread.is_alive(), "the client hangs"
@@ -115,28 +89,69 @@ def ends_that_differ(weir):
             pair.__exit__(None)
 
 
-def foreign_datagrams(weir):
-    """Noise on both sockets changes nothing."""
-    with servers.Pair(weir) as pair:
+def slow_reader(weir):
+    """One slot and no queue: a user who does not read holds it until the answer is complete inside, and no longer."""
+    # Each event repeats the model's name: an answer becomes more than what all buffers on its way hold.
+    name = "w" * 20_000
+    outer = f'model = "{name}"\n[limits]\nqueue = 0\n'
+    options = ["--slots", "1", "--tokens-per-tick", "1", "--tick-ms", "20"]
+    with servers.Pair(weir, options=options, outer_config=outer) as pair, socket.socket() as reader:
         pair.wait_until(200)
-        noise = random.Random(1)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            for _ in range(300):
-                datagram = noise.randbytes(noise.randrange(1, 300))
-                for port in (pair.inner_port, pair.outer_port):
-                    sock.sendto(datagram, ("127.0.0.1", port))
-        api = openai_client.client(pair.base, servers.KEY)
-        assert openai_client.chat(api)[0] == openai_client.chat(api)[0]
+        url, ask = f"{pair.base}/v1/completions", {"model": name, "prompt": "Mara picks 14", "temperature": 2, "seed": 5}
+        # Small segments keep the server's send buffer small, too.
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        reader.settimeout(30)
+        reader.connect(("127.0.0.1", pair.api_port))
+        body = json.dumps(ask | {"max_tokens": 150, "stream": True}).encode()
+        head = f"POST /v1/completions HTTP/1.0\r\nAuthorization: Bearer {servers.KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        reader.sendall(head.encode() + body)
+        badlink.until("the slow reader's answer has begun", 20, lambda: pair.metrics()["tokens_total"] > 0)
+        status, said = servers.fetch(url, ask | {"max_tokens": 2})
+        assert status == 429, f"two requests in one slot: {status} {said[:200]}"
+        badlink.until("its answer is complete", 20, lambda: pair.metrics()["answered_total"] == 1)
+        status, said = servers.fetch(url, ask | {"max_tokens": 2})
+        assert status == 200, f"after the answer: {status} {said[:200]}"
+        queued, answer = in_flight(reader), b""
+        while more := reader.recv(1 << 16):
+            answer += more
+        assert answer.endswith(b"data: [DONE]\n\n"), f"the slow reader's answer is cut: {answer[-100:]}"
+        # Half a megabyte may wait in the server's own write buffer.
+        assert queued + (1 << 19) < len(answer), f"nothing held the server up: {queued} of {len(answer)} bytes"
+
+
+def in_flight(reader):
+    """Bytes that the kernel holds for this reader, on both ends of the connection."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table][1:]
+    ports = [f":{sock[1]:04X}" for sock in (reader.getsockname(), reader.getpeername())]
+    both = [row for row in rows if {row[1][-5:], row[2][-5:]} == set(ports)]
+    return sum(int(half, 16) for row in both for half in row[4].split(":"))
 
 
 def in_a_namespace(weir):
     """Inner with nothing but its link serves the users' test, and not one other packet leaves it."""
-    return namespace.run(weir)
+    return namespace.run(weir, "watched")
 
 
-# Few tokens per frame and slow ticks: an answer lasts long enough to be killed.
-SLOW = ["--tokens-per-tick", "2", "--tick-ms", "200"]
-TESTS = [user, inner_dies, outer_dies, ends_that_differ, foreign_datagrams, in_a_namespace]
+def no_fragments(weir):
+    """What is too long for inner's interface is lost: it does not leave in pieces, and inner lives on."""
+    return namespace.run(weir, "narrow")
+
+
+TESTS = [
+    user,
+    inner_dies,
+    outer_dies,
+    ends_that_differ,
+    slow_reader,
+    badlink.foreign_datagrams,
+    badlink.bad_link,
+    badlink.no_repeats_left,
+    badlink.forged_first_frame,
+    in_a_namespace,
+    no_fragments,
+]
 
 
 def main():

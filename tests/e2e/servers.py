@@ -43,26 +43,47 @@ class Server:
 
 
 class Pair:
-    """Inner and outer with the embedded models and a link between them."""
+    """Inner and outer with the embedded models and a link between them, or a relay in place of it.
 
-    def __init__(self, weir, inner_host="127.0.0.1", outer_host="127.0.0.1", inner_prefix=(), outer_prefix=(), options=()):
+    `options` are both ends' flags; `inner_config` and `outer_config` are the text of their configuration files.
+    """
+
+    def __init__(
+        self, weir, inner_host="127.0.0.1", outer_host="127.0.0.1", inner_prefix=(), outer_prefix=(), options=(),
+        inner_config="", outer_config="", relay=None,
+    ):
         self.weir, self.options = weir, list(options)
         self.folder = tempfile.mkdtemp(prefix="weir-e2e-")
         self.prefixes = {"inner": list(inner_prefix), "outer": list(outer_prefix)}
         self.inner_port, self.outer_port = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
         self.api_port, self.metrics_port = free_port(socket.SOCK_STREAM), free_port(socket.SOCK_STREAM)
         self.inner_at, self.outer_at = f"udp://{inner_host}:{self.inner_port}", f"udp://{outer_host}:{self.outer_port}"
+        self.inner_peer, self.outer_peer = self.outer_at, self.inner_at
+        if relay is not None:
+            self.inner_peer, self.outer_peer = relay.inner_peer, relay.outer_peer
+            relay.join_ends(self.inner_port, self.outer_port)
+        self.configs = {"inner": self.write("inner", inner_config), "outer": self.write("outer", outer_config)}
         self.base = f"http://127.0.0.1:{self.api_port}"
         self.inner = self.outer = None
 
+    def write(self, name, text):
+        """The configuration file of an end."""
+        path = os.path.join(self.folder, f"{name}.toml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return path
+
     def start_inner(self, *more):
-        command = [self.weir, "inner", "--local", self.inner_at, "--peer", self.outer_at, *self.options, *more]
+        command = [
+            self.weir, "inner", "--config", self.configs["inner"], "--local", self.inner_at, "--peer", self.inner_peer,
+            *self.options, *more,
+        ]
         self.inner = Server("inner", command, self.folder, self.prefixes["inner"])
 
     def start_outer(self, *more):
         command = [
-            self.weir, "outer", "--local", self.outer_at, "--peer", self.inner_at, "--listen",
-            f"127.0.0.1:{self.api_port}", "--metrics", f"127.0.0.1:{self.metrics_port}", "--api-key", KEY,
+            self.weir, "outer", "--config", self.configs["outer"], "--local", self.outer_at, "--peer", self.outer_peer,
+            "--listen", f"127.0.0.1:{self.api_port}", "--metrics", f"127.0.0.1:{self.metrics_port}", "--api-key", KEY,
             *self.options, *more,
         ]
         self.outer = Server("outer", command, self.folder, self.prefixes["outer"])
