@@ -27,7 +27,7 @@ pub(crate) struct Shape {
     pub(crate) block: usize,
     /// Weights per sub-block: 32 or 16; `block` where there are none.
     pub(crate) sub: usize,
-    /// Bits of a code. Those of 4 bits are kept two to a byte.
+    /// Bits of a code.
     pub(crate) bits: u32,
     /// The code of zero.
     pub(crate) zero: i32,
@@ -35,12 +35,6 @@ pub(crate) struct Shape {
     pub(crate) mins: bool,
     /// Whether the sub-scales are signed.
     pub(crate) signed: bool,
-}
-
-impl Shape {
-    pub(crate) const fn packed(&self) -> bool {
-        self.bits == 4
-    }
 }
 
 impl Kind {

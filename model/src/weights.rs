@@ -2,7 +2,8 @@
 //!
 //! Rows come in groups of [`LANES`], the last one padded with zeros. A group is one record per block of columns; a
 //! record holds, each for all sixteen rows: `d`, then `m` if the format has it, sub-scales and sub-minimums by
-//! sub-block, and the codes by column: less their zero, as signed bytes, or in nibbles as they are. SPEC 8.1 draws it.
+//! sub-block, and the codes in strips of 32 columns. A strip is made of quads: four columns of each row, which is what
+//! dot products of bytes take from 32 bits of a lane. SPEC 8.1 draws it.
 
 use crate::quant::{Block, Kind, Shape, f16};
 use crate::{Error, gguf};
@@ -13,6 +14,13 @@ use std::sync::Arc;
 
 /// Rows per group.
 pub(crate) const LANES: usize = 16;
+/// Columns of a strip.
+pub(crate) const STRIP: usize = 32;
+/// Bytes of a quad: one byte for each of four columns of each row.
+pub(crate) const QUAD: usize = 4 * LANES;
+
+/// Bytes of a cache line and of the widest vector.
+const ALIGN: usize = 64;
 
 /// Bytes with a shared owner: memory of our own, or a mapped file.
 #[derive(Clone)]
@@ -50,15 +58,15 @@ pub(crate) struct Matrix {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     pub(crate) shape: Shape,
-    mins: usize,
-    subs: usize,
-    submins: usize,
-    codes: usize,
+    pub(crate) mins: usize,
+    pub(crate) subs: usize,
+    pub(crate) submins: usize,
+    pub(crate) codes: usize,
     pub(crate) len: usize,
 }
 
 impl Record {
-    pub(crate) fn of(kind: Kind) -> Self {
+    pub(crate) const fn of(kind: Kind) -> Self {
         let shape = kind.shape();
         let mins = 4 * LANES;
         let subs = mins + if shape.mins { 4 * LANES } else { 0 };
@@ -69,7 +77,7 @@ impl Record {
         };
         let submins = subs + small;
         let codes = submins + if shape.mins { small } else { 0 };
-        let len = codes + shape.block * LANES / if shape.packed() { 2 } else { 1 };
+        let len = codes + shape.block / STRIP * shape.strip_len();
         Self {
             shape,
             mins,
@@ -90,21 +98,16 @@ impl Record {
             for s in 0..256 / self.shape.sub {
                 record[self.subs + s * LANES + lane] = block.subs[s];
                 if self.shape.mins {
-                    record[self.submins + s * LANES + lane] = block.submins[s];
+                    record[self.submins + submin(s, lane)] = block.submins[s];
                 }
             }
         }
-        let codes = &mut record[self.codes..];
-        let (blocks, _) = block.codes[..self.shape.block].as_chunks::<32>();
-        if self.shape.packed() {
-            for (c, block) in blocks.iter().enumerate() {
-                for k in 0..16 {
-                    codes[(c * 16 + k) * LANES + lane] = block[k] | block[k + 16] << 4;
+        let strips = record[self.codes..].chunks_exact_mut(self.shape.strip_len());
+        for (strip, codes) in strips.zip(block.codes.chunks_exact(STRIP)) {
+            for (k, &code) in codes.iter().enumerate() {
+                for part in self.shape.parts(k) {
+                    strip[part.at + 4 * lane] |= (code >> part.from & part.mask) << part.to;
                 }
-            }
-        } else {
-            for (k, code) in blocks.as_flattened().iter().enumerate() {
-                codes[k * LANES + lane] = code.wrapping_sub(self.shape.zero as u8);
             }
         }
     }
@@ -124,19 +127,75 @@ impl Record {
             for s in 0..256 / self.shape.sub {
                 block.subs[s] = record[self.subs + s * LANES + lane];
                 if self.shape.mins {
-                    block.submins[s] = record[self.submins + s * LANES + lane];
+                    block.submins[s] = record[self.submins + submin(s, lane)];
                 }
             }
         }
-        let codes = &record[self.codes..];
-        for (k, code) in block.codes[..self.shape.block].iter_mut().enumerate() {
-            *code = if self.shape.packed() {
-                codes[(k / 32 * 16 + k % 16) * LANES + lane] >> (k / 16 % 2 * 4) & 15
-            } else {
-                codes[k * LANES + lane].wrapping_add(self.shape.zero as u8)
-            };
+        let strips = record[self.codes..].chunks_exact(self.shape.strip_len());
+        for (strip, codes) in strips.zip(block.codes.chunks_exact_mut(STRIP)) {
+            for (k, code) in codes.iter_mut().enumerate() {
+                for part in self.shape.parts(k) {
+                    *code |= (strip[part.at + 4 * lane] >> part.to & part.mask) << part.from;
+                }
+            }
         }
         block
+    }
+}
+
+/// Where the sub-minimum of a sub-block stands: two sub-blocks side by side, as 16-bit dot products take them.
+const fn submin(s: usize, lane: usize) -> usize {
+    s / 2 * 2 * LANES + 2 * lane + s % 2
+}
+
+/// Some bits of a code in its strip.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The byte, for lane 0.
+    at: usize,
+    /// Lowest bit in the code.
+    from: u32,
+    /// Lowest bit in the byte.
+    to: u32,
+    mask: u8,
+}
+
+impl Shape {
+    /// Bytes of 32 columns of sixteen rows.
+    pub(crate) const fn strip_len(&self) -> usize {
+        STRIP * LANES * self.bits as usize / 8
+    }
+
+    /// Where the bits of column `k` of a strip are. SPEC 8.1.
+    fn parts(&self, k: usize) -> impl Iterator<Item = Part> {
+        let (quad, column) = (k / 4, k % 4);
+        let low = if self.bits == 8 {
+            Part {
+                at: quad * QUAD + column,
+                from: 0,
+                to: 0,
+                mask: 0xff,
+            }
+        } else {
+            Part {
+                at: quad % 4 * QUAD + column,
+                from: 0,
+                to: quad as u32 / 4 * 4,
+                mask: 15,
+            }
+        };
+        let high = match self.bits {
+            5 => Some((4 * QUAD, quad as u32, 1)),
+            6 => Some(((4 + quad / 4) * QUAD, quad as u32 % 4 * 2, 3)),
+            _ => None,
+        };
+        let high = high.map(|(at, to, mask)| Part {
+            at: at + column,
+            from: 4,
+            to,
+            mask,
+        });
+        [low].into_iter().chain(high)
     }
 }
 
@@ -186,9 +245,13 @@ impl Matrix {
     ) -> Option<Self> {
         let record = Record::of(kind);
         let blocks = cols / record.shape.block;
-        let mut data = vec![0; Self::bytes(kind, rows, cols)?];
+        let bytes = Self::bytes(kind, rows, cols)?;
+        // A vector of weights that straddles cache lines is read twice.
+        let mut data = vec![0; bytes + ALIGN];
+        let begin = data.as_ptr().align_offset(ALIGN).min(ALIGN);
         let group_len = (blocks * record.len).max(1);
-        data.par_chunks_mut(group_len)
+        data[begin..begin + bytes]
+            .par_chunks_mut(group_len)
             .enumerate()
             .try_for_each(|(g, group)| {
                 for lane in 0..LANES.min(rows - g * LANES) {
@@ -198,7 +261,8 @@ impl Matrix {
                 }
                 Some(())
             })?;
-        let range = 0..data.len();
+        // The vector's own memory does not move with it.
+        let range = begin..begin + bytes;
         Some(Self {
             kind,
             rows,
@@ -221,23 +285,13 @@ impl Matrix {
             .flatten()
     }
 
-    /// Whether scales, sub-scales and codes are in the ranges of SPEC 2.2: kernels rely on it.
+    /// Whether scales are finite and sub-scales in the ranges of SPEC 2.2; of codes every bit pattern is one.
     pub(crate) fn is_valid(&self) -> bool {
         let record = Record::of(self.kind);
-        let Shape {
-            bits, zero, signed, ..
-        } = record.shape;
-        let codes = -zero..(1 << bits) - zero;
         self.data.par_chunks(record.len).all(|bytes| {
             let (floats, _) = bytes[..record.subs].as_chunks::<4>();
             floats.iter().all(|&b| f32::from_le_bytes(b).is_finite())
-                && (signed || bytes[record.subs..record.codes].iter().all(|&sub| sub < 64))
-                && (record.shape.packed()
-                    || bits == 8
-                    || bytes[record.codes..]
-                        .iter()
-                        // Lanes without a row hold zeros, which are codes of every kind.
-                        .all(|&code| codes.contains(&i32::from(code as i8))))
+                && (record.shape.signed || bytes[record.subs..record.codes].iter().all(|&sub| sub < 64))
         })
     }
 

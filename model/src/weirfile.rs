@@ -319,7 +319,7 @@ impl Source for Tensors<'_> {
         if matrix.is_valid() {
             return Ok(Some(matrix));
         }
-        let expected = "finite scales, and codes and sub-scales in their ranges";
+        let expected = "finite scales, and sub-scales of six bits";
         Err(Error::format(self.file, name, expected, "others"))
     }
 

@@ -2,6 +2,7 @@
 
 use crate::math::lanes::{self, Pass};
 use crate::ops::TINY;
+use crate::weights::STRIP;
 use crate::{Error, Kernel};
 
 /// Rows of codes in -127..=127 with one scale per block of 32 or 256.
@@ -9,8 +10,8 @@ use crate::{Error, Kernel};
 pub(crate) struct Activations {
     cols: usize,
     block: usize,
-    /// `[row][cols]`: as wide as they are multiplied.
-    codes: Vec<i16>,
+    /// `[row][cols]`
+    codes: Vec<i8>,
     /// `[row][cols / block]`
     scales: Vec<f32>,
     /// `[row][cols / 16]`: sums of sixteen codes.
@@ -20,9 +21,30 @@ pub(crate) struct Activations {
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
-    pub(crate) codes: &'a [i16],
+    pub(crate) codes: &'a [i8],
     pub(crate) scales: &'a [f32],
     pub(crate) sums: &'a [i32],
+}
+
+impl Row<'_> {
+    /// The codes of a strip of 32, by quads.
+    #[inline(always)]
+    pub(super) fn strip(&self, strip: usize) -> &[[i8; 4]; 8] {
+        let (quads, _) = self.codes[strip * STRIP..][..STRIP].as_chunks::<4>();
+        quads.first_chunk().expect("a strip has eight quads")
+    }
+
+    /// The sum of a strip's codes: at most 32 * 127 in magnitude.
+    #[inline(always)]
+    pub(super) fn sum(&self, strip: usize) -> i32 {
+        self.sums[2 * strip] + self.sums[2 * strip + 1]
+    }
+
+    /// The sums of a strip and the next one, in the two halves of 32 bits.
+    #[inline(always)]
+    pub(super) fn sum_pair(&self, strip: usize) -> i32 {
+        self.sum(strip) & 0xffff | self.sum(strip + 1) << 16
+    }
 }
 
 impl Activations {
@@ -101,7 +123,7 @@ impl Pass for Quantize<'_> {
             let (codes, _) = codes[b * block..][..block].as_chunks_mut::<16>();
             for ((x, sum), codes) in x.iter().zip(sums).zip(codes) {
                 let rounded = x.map(|x| crate::ops::round(x * scale));
-                *codes = rounded.map(|code| code as i16);
+                *codes = rounded.map(|code| code as i8);
                 *sum = rounded.iter().sum();
             }
         }

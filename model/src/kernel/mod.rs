@@ -1,17 +1,20 @@
 //! Matrix products of integer codes, and the thread state they rely on.
 //!
-//! `reference` is what SPEC 2.4 says, block by block. `portable` is the same arithmetic with sixteen rows in sixteen
-//! lanes and several activations per pass over the weights, compiled for each vector width. They are equal bit for bit:
+//! `reference` is what SPEC 2.4 says, block by block. `portable`, `avx2` and `avx512` are the same arithmetic with sixteen
+//! rows in sixteen lanes; the latter two take several activations per pass over the weights. They are equal bit for bit:
 //! integer sums are exact in any order, and each output has one float accumulator that takes its blocks in ascending order.
 
 mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod float_env;
 mod portable;
 mod reference;
 
 pub(crate) use activation::Activations;
 
-use crate::math::lanes;
 use crate::weights::{LANES, Matrix};
 use crate::{Error, Kernel};
 use rayon::prelude::*;
@@ -62,11 +65,7 @@ fn run(
     let share = groups.div_ceil(threads).max(1);
     let work = |(data, out): (&[u8], &mut [f32])| {
         float_env::check()?;
-        if kernel == Kernel::Reference {
-            reference::multiply(matrix, data, x, out);
-        } else {
-            lanes::run(kernel, portable::Multiply { matrix, data, x, out });
-        }
+        product(kernel, matrix, data, x, out);
         Ok(())
     };
     if threads == 1 {
@@ -77,6 +76,25 @@ fn run(
         .par_chunks(share * group_len)
         .zip(out.par_chunks_mut(share * LANES * x.rows()));
     parts.with_max_len(1).try_for_each(work)
+}
+
+/// One thread's groups.
+#[allow(unsafe_code)]
+fn product(kernel: Kernel, matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+    match kernel {
+        Kernel::Reference => reference::multiply(matrix, data, x, out),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2 if kernel.supported() => {
+            // SAFETY: the feature was just detected.
+            unsafe { avx2::multiply(matrix, data, x, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512 if kernel.supported() => {
+            // SAFETY: the features were just detected.
+            unsafe { avx512::multiply(matrix, data, x, out) }
+        }
+        _ => portable::multiply(matrix, data, x, out),
+    }
 }
 
 #[cfg(test)]

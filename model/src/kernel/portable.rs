@@ -1,220 +1,173 @@
-//! SPEC 2.4 with sixteen rows of the matrix in sixteen lanes.
+//! SPEC 2.4 with sixteen rows of the matrix in sixteen lanes, in a form that compilers turn into vectors of any width.
 //!
 //! Codes are multiplied and summed in 16 bits, as many as cannot overflow, and only then widened: 127 times the largest
-//! code bounds a product. That needs no shuffle, so any compiler turns the loops over lanes into vectors of any width.
+//! code bounds a product. A quad is 64 such products, four to a row; the four meet only at the end.
 
 use super::Activations;
 use super::activation::Row;
-use crate::math::lanes::Pass;
 use crate::quant::{Kind, Shape};
-use crate::weights::{LANES, Matrix};
+use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 
 /// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
-pub(super) struct Multiply<'a> {
-    pub(super) matrix: &'a Matrix,
-    pub(super) data: &'a [u8],
-    pub(super) x: &'a Activations,
-    pub(super) out: &'a mut [f32],
-}
-
-impl Pass for Multiply<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        // Sub-block and products per 16-bit sum, as array lengths have to be literal.
-        match self.matrix.kind {
-            Kind::Q4_0 => self.groups::<0, 32, 16>(),
-            Kind::Q4_1 => self.groups::<1, 32, 16>(),
-            Kind::Q5_0 => self.groups::<2, 32, 16>(),
-            Kind::Q5_1 => self.groups::<3, 32, 8>(),
-            Kind::Q8_0 => self.groups::<4, 32, 2>(),
-            Kind::Q4K => self.groups::<5, 32, 16>(),
-            Kind::Q5K => self.groups::<6, 32, 8>(),
-            Kind::Q6K => self.groups::<7, 16, 8>(),
-        }
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+    match matrix.kind {
+        Kind::Q4_0 => groups::<0>(matrix, data, x, out),
+        Kind::Q4_1 => groups::<1>(matrix, data, x, out),
+        Kind::Q5_0 => groups::<2>(matrix, data, x, out),
+        Kind::Q5_1 => groups::<3>(matrix, data, x, out),
+        Kind::Q8_0 => groups::<4>(matrix, data, x, out),
+        Kind::Q4K => groups::<5>(matrix, data, x, out),
+        Kind::Q5K => groups::<6>(matrix, data, x, out),
+        Kind::Q6K => groups::<7>(matrix, data, x, out),
     }
 }
 
 type Ints = [i32; LANES];
 type Floats = [f32; LANES];
 
-const fn shape(kind: usize) -> Shape {
-    Kind::ALL[kind].shape()
-}
-
-impl Multiply<'_> {
-    #[inline(always)]
-    fn groups<const KIND: usize, const SUB: usize, const SUM: usize>(self) {
-        const {
-            let shape = shape(KIND);
-            // Nibbles are multiplied as they are, bytes less their zero.
-            let below = if shape.packed() { 0 } else { shape.zero };
-            let above = (1 << shape.bits) - 1 - below;
-            let largest = if above > below { above } else { below };
-            assert!(shape.sub == SUB && SUB.is_multiple_of(SUM));
-            assert!(!shape.packed() || SUB == 32 && SUM == 16);
-            assert!(largest * 127 * SUM as i32 <= i16::MAX as i32);
-        }
-        let rows = self.x.rows();
-        let group_len = self.matrix.group_len();
-        for (group, out) in self
-            .data
-            .chunks_exact(group_len)
-            .zip(self.out.chunks_exact_mut(rows * LANES))
-        {
-            for (row, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                group_dot::<KIND, SUB, SUM>(group, self.x.row(row), out);
-            }
+fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+    let rows = x.rows();
+    let groups = data.chunks_exact(matrix.group_len());
+    for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
+        for (row, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            group_dot::<KIND>(group, x.row(row), out);
         }
     }
 }
 
 /// One group of sixteen rows against one row of activations.
-#[inline(always)]
-fn group_dot<const KIND: usize, const SUB: usize, const SUM: usize>(
-    group: &[u8],
-    x: Row<'_>,
-    out: &mut Floats,
-) {
+fn group_dot<const KIND: usize>(group: &[u8], x: Row<'_>, out: &mut Floats) {
+    let shape = const { Kind::ALL[KIND].shape() };
     let Shape {
         block,
-        mins: has_mins,
+        sub,
         zero,
+        mins: has_mins,
         signed,
         ..
-    } = const { shape(KIND) };
-    let packed = const { shape(KIND).packed() };
-    let subs_len = if block == 256 { block / SUB * LANES } else { 0 };
-    let mins_len = if has_mins { 4 * LANES } else { 0 };
-    let submins_len = if has_mins { subs_len } else { 0 };
-    let sub_len = SUB * LANES / if packed { 2 } else { 1 };
-    let record_len = 4 * LANES + mins_len + subs_len + submins_len + block / SUB * sub_len;
-
+    } = shape;
+    let record = const { Record::of(Kind::ALL[KIND]) };
     let mut total = [0.0; LANES];
-    let parts = group.chunks_exact(record_len).zip(x.scales);
-    let parts = parts
-        .zip(x.codes.chunks_exact(block))
-        .zip(x.sums.chunks_exact(block / 16));
-    for (((record, &scale), codes), sums) in parts {
-        let (d, rest) = record.split_at(4 * LANES);
-        let (m, rest) = rest.split_at(mins_len);
-        let (subs, rest) = rest.split_at(subs_len);
-        let (submins, weights) = rest.split_at(submins_len);
-
+    for (b, bytes) in group.chunks_exact(record.len).enumerate() {
         let mut dots = [0i32; LANES];
         let mut mins = [0i32; LANES];
-        let codes = codes.as_chunks::<SUB>().0.iter().zip(sums.chunks_exact(SUB / 16));
-        for (s, ((codes, sums), weights)) in codes.zip(weights.chunks_exact(sub_len)).enumerate() {
-            let sum: i32 = sums.iter().sum();
-            let mut part = [0; LANES];
-            if packed {
-                dot_nibbles(weights, codes, &mut part);
-                for dot in &mut part {
-                    *dot -= zero * sum;
+        let strips = bytes[record.codes..].chunks_exact(shape.strip_len());
+        for (s, strip) in strips.enumerate() {
+            let at = b * (block / STRIP) + s;
+            let codes = x.strip(at);
+            // One sub-block of the strip, or two.
+            let len = sub.min(STRIP);
+            for part in 0..STRIP / len {
+                let sum = if len == 16 {
+                    x.sums[2 * at + part]
+                } else {
+                    x.sum(at)
+                };
+                let mut dot = [-zero * sum; LANES];
+                dot_quads::<KIND>(strip, codes, part * len / 4, (part + 1) * len / 4, &mut dot);
+                if block == 32 {
+                    dots = dot;
+                    mins = [sum; LANES];
+                    continue;
                 }
-            } else {
-                dot_bytes::<SUB, SUM>(weights, codes, &mut part);
-            }
-            if block == 32 {
-                dots = part;
-                mins = [sum; LANES];
-                continue;
-            }
-            for r in 0..LANES {
-                let sub = subs[s * LANES + r];
-                dots[r] += part[r]
-                    * if signed {
-                        i32::from(sub as i8)
+                let subs = &bytes[record.subs + (s * (STRIP / len) + part) * LANES..][..LANES];
+                for (r, dots) in dots.iter_mut().enumerate() {
+                    let scale = if signed {
+                        i32::from(subs[r] as i8)
                     } else {
-                        i32::from(sub)
+                        i32::from(subs[r])
                     };
+                    *dots += dot[r] * scale;
+                }
                 if has_mins {
-                    mins[r] += i32::from(submins[s * LANES + r]) * sum;
+                    let submins = &bytes[record.submins + s / 2 * 2 * LANES..][..2 * LANES];
+                    for (r, mins) in mins.iter_mut().enumerate() {
+                        *mins += i32::from(submins[2 * r + s % 2]) * sum;
+                    }
                 }
             }
         }
-        for (r, d) in d.as_chunks::<4>().0.iter().enumerate() {
+        let scale = x.scales[b];
+        let floats = |at: usize| bytes[at..at + 4 * LANES].as_chunks::<4>().0;
+        for (r, d) in floats(0).iter().enumerate() {
             total[r] += f32::from_le_bytes(*d) * scale * dots[r] as f32;
         }
-        for (r, m) in m.as_chunks::<4>().0.iter().enumerate() {
-            let min = f32::from_le_bytes(*m) * scale * mins[r] as f32;
-            total[r] = if block == 32 {
-                total[r] + min
-            } else {
-                total[r] - min
-            };
+        if has_mins {
+            for (r, m) in floats(record.mins).iter().enumerate() {
+                let min = f32::from_le_bytes(*m) * scale * mins[r] as f32;
+                total[r] = if block == 32 {
+                    total[r] + min
+                } else {
+                    total[r] - min
+                };
+            }
         }
     }
     *out = total;
 }
 
-/// Sums of products of one sub-block; `weights` is `[column][lane]`, signed; `out` is zero before.
+/// Adds the products of quads `from..to` of a strip to `out`.
 #[inline(always)]
-fn dot_bytes<const SUB: usize, const SUM: usize>(weights: &[u8], x: &[i16; SUB], out: &mut Ints) {
-    let weights = weights
-        .as_chunks::<LANES>()
-        .0
-        .first_chunk::<SUB>()
-        .expect("a whole sub-block");
-    if SUM < 8 {
-        // So few products per sum that loops of their own would cost more than narrow vectors do.
-        for (r, out) in out.iter_mut().enumerate() {
-            let mut sum = 0;
-            for from in (0..SUB).step_by(SUM) {
-                sum += i32::from(dot_small::<SUB, SUM>(weights, x, from, r));
+fn dot_quads<const KIND: usize>(strip: &[u8], codes: &[[i8; 4]; 8], from: usize, to: usize, out: &mut Ints) {
+    // Quads whose products fit 16 bits together.
+    let together = const {
+        let bits = Kind::ALL[KIND].shape().bits;
+        let together = match bits {
+            4 | 5 => 8,
+            6 => 4,
+            _ => 1,
+        };
+        assert!(((1 << bits) - 1) * 127 * together <= i16::MAX as i32);
+        together as usize
+    };
+    for first in (from..to).step_by(together) {
+        let mut sums = [0i16; QUAD];
+        for (j, x) in codes[..to].iter().enumerate().skip(first).take(together) {
+            let x = x.map(i16::from);
+            // Shifts by constants: by a variable they would not become vectors.
+            match j {
+                0 => add_quad::<KIND, 0>(strip, x, &mut sums),
+                1 => add_quad::<KIND, 1>(strip, x, &mut sums),
+                2 => add_quad::<KIND, 2>(strip, x, &mut sums),
+                3 => add_quad::<KIND, 3>(strip, x, &mut sums),
+                4 => add_quad::<KIND, 4>(strip, x, &mut sums),
+                5 => add_quad::<KIND, 5>(strip, x, &mut sums),
+                6 => add_quad::<KIND, 6>(strip, x, &mut sums),
+                _ => add_quad::<KIND, 7>(strip, x, &mut sums),
             }
-            *out = sum;
         }
-        return;
-    }
-    for from in (0..SUB).step_by(SUM) {
-        // A loop of 16-bit numbers alone fills vectors with twice as many.
-        let mut small = [0i16; LANES];
-        for (r, small) in small.iter_mut().enumerate() {
-            *small = dot_small::<SUB, SUM>(weights, x, from, r);
-        }
-        for (out, small) in out.iter_mut().zip(small) {
-            *out += i32::from(small);
+        for (out, sums) in out.iter_mut().zip(sums.as_chunks::<4>().0) {
+            *out += sums.iter().map(|&sum| i32::from(sum)).sum::<i32>();
         }
     }
 }
 
-/// Products of `SUM` columns in lane `r`.
+/// Adds the products of quad `J` of a strip, whose codes are unsigned, with four activations.
 #[inline(always)]
-fn dot_small<const SUB: usize, const SUM: usize>(
-    weights: &[[u8; LANES]; SUB],
-    x: &[i16; SUB],
-    from: usize,
-    r: usize,
-) -> i16 {
-    let mut sum = 0i16;
-    for k in from..from + SUM {
-        sum = sum.wrapping_add(i16::from(weights[k][r] as i8).wrapping_mul(x[k]));
-    }
-    sum
-}
-
-/// The same with column k in the low half of byte k and column k + 16 in the high one, not signed.
-#[inline(always)]
-fn dot_nibbles(weights: &[u8], x: &[i16], out: &mut Ints) {
-    let x = x.first_chunk::<32>().expect("a whole sub-block");
-    let weights = weights
-        .as_chunks::<LANES>()
-        .0
-        .first_chunk::<16>()
-        .expect("a whole sub-block");
-    let (mut low, mut high) = ([0i16; LANES], [0i16; LANES]);
-    for r in 0..LANES {
-        let mut sums = (0i16, 0i16);
-        for k in 0..16 {
-            let byte = weights[k][r];
-            sums.0 = sums.0.wrapping_add(i16::from(byte & 15).wrapping_mul(x[k]));
-            sums.1 = sums.1.wrapping_add(i16::from(byte >> 4).wrapping_mul(x[k + 16]));
+fn add_quad<const KIND: usize, const J: usize>(strip: &[u8], x: [i16; 4], sums: &mut [i16; QUAD]) {
+    let bits = const { Kind::ALL[KIND].shape().bits };
+    let (parts, _) = strip.as_chunks::<QUAD>();
+    let low = &parts[if bits == 8 { J } else { J % 4 }];
+    let (high, shift, mask) = match bits {
+        5 => (&parts[4], J, 1),
+        6 => (&parts[4 + J / 4], J % 4 * 2, 3),
+        _ => (low, 0, 0),
+    };
+    // As long as a vector of bytes, so that the loop is one.
+    let x: [i16; 16] = std::array::from_fn(|i| x[i % 4]);
+    let (low, high) = (low.as_chunks::<16>().0, high.as_chunks::<16>().0);
+    for ((sums, low), high) in sums.as_chunks_mut::<16>().0.iter_mut().zip(low).zip(high) {
+        let mut codes = *low;
+        if bits != 8 {
+            codes = codes.map(|code| code >> (J / 4 * 4) & 15);
         }
-        (low[r], high[r]) = sums;
-    }
-    for r in 0..LANES {
-        out[r] = i32::from(low[r]) + i32::from(high[r]);
+        if bits == 5 || bits == 6 {
+            for (code, high) in codes.iter_mut().zip(high) {
+                *code |= (high >> shift & mask) << 4;
+            }
+        }
+        for ((sum, code), x) in sums.iter_mut().zip(codes).zip(x) {
+            *sum = sum.wrapping_add(i16::from(code).wrapping_mul(x));
+        }
     }
 }

@@ -124,14 +124,12 @@ fn what_is_sealed_is_not_believed() {
     reseal(&mut twice).unwrap();
     assert!(read("x", Arc::new(twice)).is_err());
 
-    // Sub-scales beyond six bits, and a code beyond five.
-    for (kind, at) in [(Kind::Q4K, 4 * 16 * 2), (Kind::Q5_0, 4 * 16)] {
-        let entry = entries.iter().find(|e| e.kind == kind as u8).unwrap();
-        let mut bad = good.clone();
-        bad[entry.range.start + at] = 0x70;
-        reseal(&mut bad).unwrap();
-        assert!(read("x", Arc::new(bad)).is_err(), "{kind:?}");
-    }
+    // A sub-scale beyond six bits.
+    let entry = entries.iter().find(|e| e.kind == Kind::Q4K as u8).unwrap();
+    let mut bad = good.clone();
+    bad[entry.range.start + 4 * 16 * 2] = 0x70;
+    reseal(&mut bad).unwrap();
+    assert!(read("x", Arc::new(bad)).is_err());
 
     // An honest change gives another hash.
     let mut changed = good;
