@@ -42,6 +42,9 @@ pub(crate) struct Live {
     pub(crate) own: Own,
 }
 
+// All that a live slot holds beside the model's keys and values, but for its stop strings: nothing of the vocabulary's size.
+const _: () = assert!(size_of::<Live>() <= 4096);
+
 /// What of a slot changes with every token.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {

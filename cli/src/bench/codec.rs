@@ -119,7 +119,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, &mut peer, &bar);
     bar.finish_and_clear();
-    let report = outcome?;
+    let mut report = outcome?;
+    report.kernels = [here.name(), there.kernel.name()];
+    report.threads = [options.threads, there.threads];
     peer.finish()?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);

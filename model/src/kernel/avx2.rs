@@ -4,7 +4,10 @@
 //! widened as often as the largest code demands, and codes of 8 bits are multiplied by magnitude, the sign moved over to
 //! the activation: nothing ever saturates.
 #![allow(unsafe_code)]
-#![expect(clippy::needless_range_loop, reason = "registers are indexed across several arrays")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "registers are indexed across several arrays"
+)]
 
 use super::Activations;
 use super::activation::Row;

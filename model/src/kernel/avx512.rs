@@ -1,7 +1,10 @@
 //! SPEC 2.4 on AVX-512 with VNNI: sixteen rows in the sixteen lanes of a register, one instruction for the products of a
 //! quad, which sums four products of unsigned and signed bytes into a lane without rounding or saturation.
 #![allow(unsafe_code)]
-#![expect(clippy::needless_range_loop, reason = "registers are indexed across several arrays")]
+#![expect(
+    clippy::needless_range_loop,
+    reason = "registers are indexed across several arrays"
+)]
 
 use super::Activations;
 use super::activation::Row;

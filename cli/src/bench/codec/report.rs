@@ -68,6 +68,9 @@ pub(super) struct Report {
     /// Of the decoder, likewise.
     decode_codec_us_per_token: f64,
     pub(super) roundtrip: bool,
+    /// Of the encoder and of the decoder, which are meant to differ.
+    pub(super) kernels: [&'static str; 2],
+    pub(super) threads: [usize; 2],
 }
 
 impl Totals {
@@ -105,6 +108,8 @@ impl Totals {
             codec_us_per_token: micros(self.encode_seconds, self.encode_forward),
             decode_codec_us_per_token: micros(self.decode_seconds, self.decode_forward),
             roundtrip: self.same,
+            kernels: [""; 2],
+            threads: [0; 2],
         }
     }
 }
@@ -134,9 +139,13 @@ impl Report {
             self.overhead_percent, self.frame_overhead_bytes
         );
         println!(
-            "Coding {:.0} tokens/s, decoding {:.0}; without the model {:.0} and {:.0} us a token.",
+            "Coding {:.0} tokens/s ({}, {} threads), decoding {:.0} ({}, {}), without prompts; without the model {:.0} and {:.0} us a token.",
             self.encode_tokens_per_s,
+            self.kernels[0],
+            self.threads[0],
             self.decode_tokens_per_s,
+            self.kernels[1],
+            self.threads[1],
             self.codec_us_per_token,
             self.decode_codec_us_per_token
         );
