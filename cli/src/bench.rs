@@ -1,6 +1,7 @@
 //! `weir bench`: what things cost, measured by doing them.
 
 pub(crate) mod codec;
+mod model;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -9,6 +10,7 @@ use clap::Subcommand;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Codec(codec::Args),
+    Model(model::Args),
     #[command(hide = true)]
     CodecDecoder(codec::DecoderArgs),
 }
@@ -16,6 +18,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Codec(args) => codec::run(args),
+        Command::Model(args) => model::run(args),
         Command::CodecDecoder(args) => codec::decode(args),
     }
 }

@@ -27,6 +27,8 @@ pub struct Info {
     pub layers: usize,
     /// Bytes of the weights in memory.
     pub bytes: u64,
+    /// Bytes of the weights that one token's pass reads: all, but for an embedding that is not the head too.
+    pub bytes_per_token: u64,
     /// The kernel chosen at load.
     pub kernel: Kernel,
 }
@@ -107,6 +109,14 @@ impl Model {
         self.weights.hash
     }
 
+    /// SHA-256 of the logits of the golden tokens (SPEC 2.10): the same on every machine, kernel and number of threads.
+    ///
+    /// # Errors
+    /// As [`Predict::step`]; it takes two slots of 28 positions at most.
+    pub fn golden_digest(&mut self) -> Result<String, Error> {
+        digest::golden(self)
+    }
+
     /// What this model is.
     pub fn info(&self) -> &Info {
         &self.info
@@ -139,6 +149,10 @@ impl Model {
                 Part::Vector(v) => 4 * v.len() as u64,
             };
         }
+        let unread = network
+            .output
+            .as_ref()
+            .map_or(0, |_| network.embedding.data.len() as u64);
         let info = Info {
             architecture: weights.architecture.clone(),
             parameters,
@@ -146,6 +160,7 @@ impl Model {
             context: config.context,
             layers: config.layers,
             bytes,
+            bytes_per_token: bytes - unread,
             kernel,
         };
         let means = Means {
