@@ -20,6 +20,8 @@ use weir_wire::Message;
 pub struct Frame {
     /// Its batch.
     pub batch: u16,
+    /// Messages that took effect before it, since the frame before.
+    pub taken_in: u32,
     /// The code that the session frames.
     pub code: Vec<u8>,
     /// State of the coder after it, for the check of a later frame.
@@ -224,7 +226,7 @@ impl<P: Predict> Engine<P> {
         let sealed = encoder
             .frame(*taken_in, &offers, self.limits.code, &mut code)
             .map_err(|source| Error::Codec { batch, source })?;
-        *taken_in = 0;
+        let taken_in = core::mem::take(taken_in);
         for (slot, count) in sealed.coded {
             if let Some(answer) = answers.get_mut(&slot) {
                 answer.coded(count);
@@ -235,6 +237,7 @@ impl<P: Predict> Engine<P> {
         }
         Ok(Some(Frame {
             batch,
+            taken_in,
             code,
             digest: sealed.digest,
             stats: sealed.stats,

@@ -56,8 +56,8 @@ struct Lane {
     stage: Stage,
     /// A submitted frame waits for its tick.
     waits: bool,
-    /// Messages handed on since the engine's last frame, and the prompt tokens in them.
-    inbox: usize,
+    /// Prompt tokens of each message that was handed on and is in no frame's count yet, and their sum.
+    inbox: VecDeque<usize>,
     inbox_tokens: usize,
     /// The engine needed more than half a tick for its last frame, so it must not wait for the one before to leave.
     slow: bool,
@@ -131,7 +131,9 @@ impl Pump {
         let half_tick = self.session.config().parameters.tick() / 2;
         let lane = &mut self.lanes[usize::from(frame.batch)];
         lane.slow = took > half_tick;
-        (lane.inbox, lane.inbox_tokens) = (0, 0);
+        // What the engine left for its next turns still fills the room.
+        let taken = lane.inbox.len().min(frame.taken_in as usize);
+        lane.inbox_tokens -= lane.inbox.drain(..taken).sum::<usize>();
         lane.stage = Stage::Held(frame);
         self.drive(now);
     }
@@ -187,14 +189,16 @@ impl Pump {
         }
         for (batch, lane) in (0..).zip(&mut self.lanes) {
             // The session holds back the rest, and its own caps make outer wait.
-            while lane.inbox < INBOX_MAX
+            while lane.inbox.len() < INBOX_MAX
                 && lane.inbox_tokens < self.room
                 && let Some(message) = self.session.take_in(batch)
             {
-                lane.inbox += 1;
-                if let Message::Query(query) = &message {
-                    lane.inbox_tokens += query.prompt.len();
-                }
+                let tokens = match &message {
+                    Message::Query(query) => query.prompt.len(),
+                    Message::Cancel { .. } => 0,
+                };
+                lane.inbox.push_back(tokens);
+                lane.inbox_tokens += tokens;
                 self.orders.push_back(Order::Message(batch, message));
             }
             if let Stage::Held(frame) = &lane.stage
@@ -227,9 +231,9 @@ impl Pump {
         self.session.set_busy(for_good);
     }
 
-    /// Forgets the session as a restart would: outer hears of it when it speaks next, and opens another.
+    /// Ends the session: outer hears of it when it speaks next, and opens another.
     fn abandon(&mut self, now: Instant, session: u64) {
-        self.session = InnerSession::new(now, *self.session.config()).expect("the settings were good before");
+        self.session.give_up(now);
         self.lanes.fill(Lane::default());
         self.news.push_back(News::Abandoned(session));
     }
@@ -258,5 +262,5 @@ impl Totals {
     }
 }
 
-/// Messages that may wait for the engine: each slot of a full batch opened and cancelled, twice over.
+/// Messages of a batch that may wait for the engine: each slot opened and cancelled, twice over.
 const INBOX_MAX: usize = 512;

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Ask, Faults, World, asks, hex, recorded, strong};
+use common::{Ask, Faults, ROOM, World, asks, hex, recorded, strong};
 use core::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -160,6 +160,25 @@ fn a_session_that_is_given_up_is_followed_by_one_that_works() {
     assert!(
         !world.run_until(Duration::from_secs(60), open),
         "nothing can leave any more"
+    );
+}
+
+/// The engine leaves long prompts for its next turns; meanwhile the session keeps the others.
+#[test]
+fn long_prompts_do_not_pile_up_before_the_engine() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut long = asks(100);
+    for ask in &mut long {
+        ask.query.prompt = (0..350).map(|i| i % common::VOCAB as u32).collect();
+    }
+    let mut world = World::new(1, 128, long, &record);
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+    assert!(
+        (ROOM..ROOM + 350).contains(&world.handed_most),
+        "{} tokens of prompts were handed on at once",
+        world.handed_most
     );
 }
 

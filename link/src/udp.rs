@@ -95,35 +95,35 @@ impl Link for Udp {
         if len > mtu {
             return Err(Error::TooLong { len, mtu });
         }
-        // An ICMP error about an earlier datagram is reported once, in place of sending; hence one more try.
-        for _ in 0..2 {
-            match self.socket.send(datagram) {
-                Ok(_) => return Ok(Sent::Whole),
-                Err(error) if is_peer_away(&error) || error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Lost),
-                Err(error) => match error.raw_os_error() {
-                    Some(number) if number == rustix::io::Errno::MSGSIZE.raw_os_error() => {
-                        return Ok(Sent::TooLong);
-                    }
-                    Some(number) => return Ok(Sent::Refused(number)),
-                    None => return Err(self.error("send", error)),
-                },
-            }
+        // An ICMP error about an earlier datagram, true or forged, is reported once, in place of sending, whatever it says;
+        // hence what counts is the second try.
+        let Err(_) = self.socket.send(datagram) else {
+            return Ok(Sent::Whole);
+        };
+        let Err(error) = self.socket.send(datagram) else {
+            return Ok(Sent::Whole);
+        };
+        if is_peer_away(&error) || is_for_now(&error) {
+            return Ok(Sent::Lost);
         }
-        Ok(Sent::Lost)
+        match error.raw_os_error() {
+            Some(number) if number == rustix::io::Errno::MSGSIZE.raw_os_error() => Ok(Sent::TooLong),
+            Some(number) => Ok(Sent::Refused(number)),
+            None => Err(self.error("send", error)),
+        }
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
-        let mut errors = 0;
-        loop {
+        for _ in 0..ERRORS_MAX {
             match self.socket.recv(buffer) {
                 Ok(len) => return Ok(Some(len)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 // What ICMP said of an earlier datagram, true or forged: a matter for the session's timers.
-                Err(_) if errors < ERRORS_MAX => errors += 1,
-                Err(error) => return Err(self.error("receive", error)),
+                Err(_) => {}
             }
         }
+        // More of them than datagrams. The next one that comes makes an event of its own.
+        Ok(None)
     }
 
     fn mtu(&self) -> usize {
@@ -164,10 +164,17 @@ fn never_fragment(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-/// Errors in a row after which the socket itself must be broken.
+/// Errors in a row that one call of `recv` passes over.
 const ERRORS_MAX: usize = 64;
 /// Datagrams that a socket's queue may hold from before it was connected.
 const BACKLOG_MAX: usize = 65_536;
+
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
 
 fn is_peer_away(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};

@@ -218,6 +218,18 @@ impl Config {
         kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(!self.model.is_empty(), "model: the name is empty");
         self.session.parameters(self.link.mtu)?;
+        let times = [
+            ("body_timeout_s", self.limits.body_timeout_s),
+            ("write_timeout_s", self.limits.write_timeout_s),
+            ("queue_timeout_s", self.limits.queue_timeout_s),
+            ("request_timeout_s", self.limits.request_timeout_s),
+        ];
+        for (name, seconds) in times {
+            ensure!(
+                (1..=DAY_S).contains(&seconds),
+                "limits.{name} is {seconds}; 1 to {DAY_S} seconds are possible"
+            );
+        }
         ensure!(self.limits.answer_tokens > 0, "limits.answer_tokens: at least 1");
         ensure!(
             self.limits.default_answer_tokens > 0,
@@ -226,6 +238,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// No request lasts longer, and none of its parts.
+const DAY_S: u64 = 86_400;
 
 impl Limits {
     /// How many tokens the answer to a prompt may have: what was asked, if it fits; the default, as far as it fits.
@@ -284,6 +299,16 @@ mod tests {
         config.listen = "0.0.0.0:80".parse().unwrap();
         assert!(config.check().unwrap_err().to_string().contains("loopback"));
         config.api_keys.push("k".to_owned());
+        config.check().unwrap();
+        config.limits.write_timeout_s = 0;
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("write_timeout_s")
+        );
+        config.limits.write_timeout_s = DAY_S;
         config.check().unwrap();
         config.weak.kernel = "fast".to_owned();
         assert!(format!("{:#}", config.check().unwrap_err()).contains("fast"));

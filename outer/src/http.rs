@@ -48,7 +48,7 @@ pub(crate) struct Edge {
     /// Whether answers say what they cost.
     pub(crate) expose_cost: bool,
     /// Prompts that may be tokenized at once.
-    pub(crate) tokenizing: Semaphore,
+    pub(crate) tokenizing: Arc<Semaphore>,
     /// Longest text of a prompt in bytes: a longer one has too many tokens for sure.
     pub(crate) text_bytes: usize,
 }
@@ -124,12 +124,16 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
     } = request;
     let seat = edge.desk.seat().map_err(Problem::from)?;
     // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections; and many at once
-    // would leave none for the model.
-    let turn = edge.tokenizing.acquire().await;
+    // would leave none for the model. It goes on when the client hangs up, so it holds its turn and the seat itself.
+    let turn = Arc::clone(&edge.tokenizing).acquire_owned().await;
     let worker = Arc::clone(edge);
-    let query = tokio::task::spawn_blocking(move || worker.query(kind, request)).await;
-    drop(turn);
-    let query = query.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
+    let tokenized = tokio::task::spawn_blocking(move || {
+        let query = worker.query(kind, request);
+        drop(turn);
+        query.map(|query| (query, seat))
+    });
+    let tokenized = tokenized.await;
+    let (query, seat) = tokenized.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
     let nonce = random().map(|bytes| hex(&bytes))?;
     let (now, seed) = (clock::unix_seconds(), hex(&query.seed));
     let shown = Shown {

@@ -115,7 +115,7 @@ impl Server {
             limits,
             started: clock::unix_seconds(),
             expose_cost: config.expose_cost,
-            tokenizing: Semaphore::new(threads(0)),
+            tokenizing: Arc::new(Semaphore::new(threads(0))),
             text_bytes,
         };
         let (stop, stopped) = watch::channel(false);

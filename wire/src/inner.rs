@@ -86,6 +86,12 @@ impl InnerSession {
         self.busy = busy;
     }
 
+    /// Ends the open session, if any, because what it has to send can never leave. Outer is told when it speaks next, and
+    /// opens another (SPEC 6.7).
+    pub fn give_up(&mut self, now: Instant) {
+        self.forget(now);
+    }
+
     /// Takes a datagram from the link. An error means that it had no effect, or that it closed the session
     /// (`Misbehaved`, `Diverged`); it is counted, and the caller need not act.
     pub fn recv(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {

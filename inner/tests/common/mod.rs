@@ -9,7 +9,7 @@ use weir_inner::engine::{Engine, Limits};
 use weir_inner::pump::Pump;
 use weir_inner::record::{Answer, Record};
 use weir_inner::strong::exact::Exact;
-use weir_inner::worker::{Said, Worker};
+use weir_inner::worker::{Order, Said, What, Worker};
 use weir_wire::{
     Agreement, InnerConfig, InnerSession, Instant, Message, OuterConfig, OuterEvent, OuterSession,
     Parameters, State,
@@ -17,6 +17,8 @@ use weir_wire::{
 
 pub(crate) const VOCAB: usize = 200;
 pub(crate) const END: u32 = 0;
+/// Prompt tokens that may wait for the engine.
+pub(crate) const ROOM: usize = 1200;
 
 /// A question and what has come of it.
 #[derive(Clone, Debug)]
@@ -49,6 +51,9 @@ pub(crate) struct World {
     said: VecDeque<(Instant, Said)>,
     /// Virtual times at which each batch's frames left.
     pub(crate) left: Vec<(Instant, u16)>,
+    /// Prompt tokens of what was handed to the engine of batch 0 and is in no frame's count, and their most so far.
+    handed: VecDeque<usize>,
+    pub(crate) handed_most: usize,
 }
 
 pub(crate) struct Outer {
@@ -111,7 +116,7 @@ pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<
         Some(record),
     );
     let session = InnerSession::new(now, InnerConfig::new(parameters, agreement())).unwrap();
-    (Pump::new(session, 1200), Worker::new(engine))
+    (Pump::new(session, ROOM), Worker::new(engine))
 }
 
 impl World {
@@ -129,6 +134,8 @@ impl World {
             outward: Vec::new(),
             said: VecDeque::new(),
             left: Vec::new(),
+            handed: VecDeque::new(),
+            handed_most: 0,
         }
     }
 
@@ -164,6 +171,12 @@ impl World {
             let _ = self.pump.recv(now, &datagram);
         }
         while let Some((_, said)) = self.said.pop_front_if(|(at, _)| *at <= now) {
+            if let What::Frame(frame) = &said.what
+                && frame.batch == 0
+                && self.pump.session().session() == Some(said.session)
+            {
+                self.handed.drain(..frame.taken_in as usize);
+            }
             self.pump.said(now, said, self.took);
         }
         for datagram in arrived(&mut self.outward, now) {
@@ -180,6 +193,13 @@ impl World {
             self.send(&out, true);
         }
         while let Some(order) = self.pump.poll_order() {
+            match &order {
+                Order::Session(_) => self.handed.clear(),
+                Order::Message(0, Message::Query(query)) => self.handed.push_back(query.prompt.len()),
+                Order::Message(0, Message::Cancel { .. }) => self.handed.push_back(0),
+                Order::Message(..) | Order::Go(_) => {}
+            }
+            self.handed_most = self.handed_most.max(self.handed.iter().sum());
             if let Some(ready) = self.worker.order(order).unwrap() {
                 self.said.push_back((now, ready));
             }

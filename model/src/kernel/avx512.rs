@@ -8,6 +8,7 @@
 
 use super::Activations;
 use super::activation::Row;
+use super::x86::{load128, load256};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 use std::arch::x86_64::*;
@@ -15,16 +16,7 @@ use std::arch::x86_64::*;
 /// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
-    match matrix.kind {
-        Kind::Q4_0 => groups::<0>(matrix, data, x, out),
-        Kind::Q4_1 => groups::<1>(matrix, data, x, out),
-        Kind::Q5_0 => groups::<2>(matrix, data, x, out),
-        Kind::Q5_1 => groups::<3>(matrix, data, x, out),
-        Kind::Q8_0 => groups::<4>(matrix, data, x, out),
-        Kind::Q4K => groups::<5>(matrix, data, x, out),
-        Kind::Q5K => groups::<6>(matrix, data, x, out),
-        Kind::Q6K => groups::<7>(matrix, data, x, out),
-    }
+    super::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 /// One group after the other, so that a batch reads the weights from memory once.
@@ -223,22 +215,6 @@ fn load512(bytes: &[u8], at: usize) -> __m512i {
     let bytes: &[u8] = &bytes[at..at + 64];
     // SAFETY: 64 bytes from here on are in the slice, and no alignment is asked for.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load256(bytes: &[u8], at: usize) -> __m256i {
-    let bytes: &[u8] = &bytes[at..at + 32];
-    // SAFETY: 32 bytes from here on are in the slice, and no alignment is asked for.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn load128(bytes: &[u8], at: usize) -> __m128i {
-    let bytes: &[u8] = &bytes[at..at + 16];
-    // SAFETY: 16 bytes from here on are in the slice, and no alignment is asked for.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
 
 #[inline]

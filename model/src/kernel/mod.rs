@@ -4,6 +4,23 @@
 //! rows in sixteen lanes; the latter two take several activations per pass over the weights. They are equal bit for bit:
 //! integer sums are exact in any order, and each output has one float accumulator that takes its blocks in ascending order.
 
+/// Calls a function with the number of a [`Kind`](crate::quant::Kind) as its constant argument.
+macro_rules! for_kind {
+    ($kind:expr, $function:ident($($argument:expr),*)) => {
+        match $kind {
+            crate::quant::Kind::Q4_0 => $function::<0>($($argument),*),
+            crate::quant::Kind::Q4_1 => $function::<1>($($argument),*),
+            crate::quant::Kind::Q5_0 => $function::<2>($($argument),*),
+            crate::quant::Kind::Q5_1 => $function::<3>($($argument),*),
+            crate::quant::Kind::Q8_0 => $function::<4>($($argument),*),
+            crate::quant::Kind::Q4K => $function::<5>($($argument),*),
+            crate::quant::Kind::Q5K => $function::<6>($($argument),*),
+            crate::quant::Kind::Q6K => $function::<7>($($argument),*),
+        }
+    };
+}
+use for_kind;
+
 mod activation;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -12,6 +29,8 @@ mod avx512;
 pub(crate) mod float_env;
 mod portable;
 mod reference;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub(crate) use activation::Activations;
 

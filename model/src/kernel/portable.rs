@@ -10,16 +10,7 @@ use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 
 /// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
-    match matrix.kind {
-        Kind::Q4_0 => groups::<0>(matrix, data, x, out),
-        Kind::Q4_1 => groups::<1>(matrix, data, x, out),
-        Kind::Q5_0 => groups::<2>(matrix, data, x, out),
-        Kind::Q5_1 => groups::<3>(matrix, data, x, out),
-        Kind::Q8_0 => groups::<4>(matrix, data, x, out),
-        Kind::Q4K => groups::<5>(matrix, data, x, out),
-        Kind::Q5K => groups::<6>(matrix, data, x, out),
-        Kind::Q6K => groups::<7>(matrix, data, x, out),
-    }
+    super::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 type Ints = [i32; LANES];

@@ -41,7 +41,7 @@ impl Fake {
             limits,
             started: 5,
             expose_cost: true,
-            tokenizing: Semaphore::new(1),
+            tokenizing: Arc::new(Semaphore::new(1)),
         };
         Self {
             edge: Arc::new(edge),
