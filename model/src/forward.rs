@@ -1,20 +1,20 @@
 //! One pass of some rows through the network.
 
 use crate::attention::Attend;
-use crate::kernel::{self, Activations};
+use crate::kernel::{self, Activations, Product};
 use crate::kv::Pool;
 use crate::math::lanes;
 use crate::network::{Layer, Network};
 use crate::ops::{self, RmsNorm, SwiGlu};
 use crate::rope::Rope;
 use crate::weights::Matrix;
-use crate::{Error, Kernel, Slot, Token};
+use crate::{Error, Kernel, Slot, Token, team};
 use rayon::prelude::*;
 
 /// Most rows that go through the layers together.
 pub(crate) const CHUNK: usize = 64;
 /// Most rows whose logits exist at once.
-pub(crate) const HEAD_CHUNK: usize = 8;
+pub(crate) const HEAD_CHUNK: usize = 32;
 
 /// One token on its way, with its place.
 #[derive(Clone, Copy, Debug)]
@@ -61,29 +61,29 @@ impl Quantized {
         &mut self,
         means: Means,
         x: &[f32],
-        work: [(&Matrix, &mut Vec<f32>); N],
+        mut work: [(&Matrix, &mut Vec<f32>); N],
     ) -> Result<(), Error> {
         let (mut have_32, mut have_256) = (false, false);
-        for (matrix, out) in work {
+        for (matrix, out) in &mut work {
             let block = matrix.kind.shape().block;
             let (have, quantized) = match block {
                 32 => (&mut have_32, &mut self.by_32),
                 _ => (&mut have_256, &mut self.by_256),
             };
             if !std::mem::replace(have, true) {
-                quantized.quantize(means.kernel, x, matrix.cols, block)?;
+                quantized.quantize(means.kernel, means.threads, x, matrix.cols, block)?;
             }
             out.resize(x.len() / matrix.cols * matrix.rows, 0.0);
-            kernel::multiply(
-                means.kernel,
-                means.threads,
-                matrix,
-                quantized,
-                &mut self.scratch,
-                out,
-            )?;
         }
-        Ok(())
+        let mut products = work.map(|(matrix, out)| Product {
+            matrix,
+            x: match matrix.kind.shape().block {
+                32 => &self.by_32,
+                _ => &self.by_256,
+            },
+            out,
+        });
+        kernel::multiply(means.kernel, means.threads, &mut products, &mut self.scratch)
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn layers(
         network.embedding.row(row.token as usize, x);
     }
     for (index, layer) in network.layers.iter().enumerate() {
-        normalize(means, x, &layer.attn_norm, config.epsilon, normed);
+        normalize(means, x, &layer.attn_norm, config.epsilon, normed)?;
         quantized.multiply(means, normed, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
         add_biases(layer, q, k, v);
         let (width, kv_len) = (config.head_dim, config.kv_heads * config.head_dim);
@@ -134,9 +134,9 @@ pub(crate) fn layers(
         attend(network, pool, means, index, rows, q, mixed)?;
         quantized.multiply(means, mixed, [(&layer.o, &mut *normed)])?;
         ops::add(x, normed);
-        normalize(means, x, &layer.ffn_norm, config.epsilon, normed);
+        normalize(means, x, &layer.ffn_norm, config.epsilon, normed)?;
         quantized.multiply(means, normed, [(&layer.gate, gate), (&layer.up, up)])?;
-        lanes::run(means.kernel, SwiGlu { gate, up });
+        activate(means, gate, up)?;
         quantized.multiply(means, gate, [(&layer.down, &mut *normed)])?;
         ops::add(x, normed);
     }
@@ -165,7 +165,7 @@ pub(crate) fn logits(
         &network.norm,
         network.config.epsilon,
         normed,
-    );
+    )?;
     quantized.multiply(means, normed, [(network.head(), &mut *logits)])?;
     // The largest magnitude as bits: infinity and NaN come last.
     let worst = logits
@@ -178,17 +178,29 @@ pub(crate) fn logits(
     }
 }
 
-fn normalize(means: Means, x: &[f32], weight: &[f32], epsilon: f32, out: &mut Vec<f32>) {
+fn normalize(means: Means, x: &[f32], weight: &[f32], epsilon: f32, out: &mut Vec<f32>) -> Result<(), Error> {
     out.resize(x.len(), 0.0);
-    lanes::run(
-        means.kernel,
-        RmsNorm {
+    let (rows, threads) = (x.len() / weight.len(), team::worth(means.threads, x.len()));
+    let share = team::share(rows, threads) * weight.len();
+    team::each(x.chunks(share).zip(out.chunks_mut(share)), |(x, out)| {
+        let pass = RmsNorm {
             x,
             weight,
             epsilon,
             out,
-        },
-    );
+        };
+        lanes::run(means.kernel, pass);
+        Ok(())
+    })
+}
+
+fn activate(means: Means, gate: &mut [f32], up: &[f32]) -> Result<(), Error> {
+    // Some twenty operations each, for the exponential.
+    let share = team::share(gate.len(), team::worth(means.threads, 20 * gate.len()));
+    team::each(gate.chunks_mut(share).zip(up.chunks(share)), |(gate, up)| {
+        lanes::run(means.kernel, SwiGlu { gate, up });
+        Ok(())
+    })
 }
 
 fn add_biases(layer: &Layer, q: &mut [f32], k: &mut [f32], v: &mut [f32]) {

@@ -42,6 +42,7 @@ mod options;
 mod predict;
 mod quant;
 mod rope;
+mod team;
 mod tokenizer;
 mod weights;
 mod weirfile;

@@ -3,87 +3,146 @@
 use crate::math::lanes::{self, Pass};
 use crate::ops::TINY;
 use crate::weights::STRIP;
-use crate::{Error, Kernel};
+use crate::{Error, Kernel, team};
 
-/// Rows of codes in -127..=127 with one scale per block of 32 or 256.
+/// Most rows that lie side by side: a kernel multiplies them together.
+pub(crate) const TILE: usize = 8;
+
+/// Four codes of one row.
+pub(crate) type Quad = [i8; 4];
+
+/// Rows of codes in -127..=127 with one scale per block of 32 or 256, in tiles of `width` rows. The last tile is filled up
+/// with rows of zeros.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Activations {
+    rows: usize,
     cols: usize,
     block: usize,
-    /// `[row][cols]`
-    codes: Vec<i8>,
-    /// `[row][cols / block]`
+    /// 1, 2, 4 or [`TILE`]: a few rows must not take the cache of many.
+    width: usize,
+    /// `[tile][strip][quad: 8][row of tile]`
+    codes: Vec<Quad>,
+    /// `[tile][block][row of tile]`
     scales: Vec<f32>,
-    /// `[row][cols / 16]`: sums of sixteen codes.
+    /// Sums of sixteen codes: `[tile][strip][half: 2][row of tile]`
     sums: Vec<i32>,
 }
 
-/// One row.
+/// Some rows, side by side.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row<'a> {
-    pub(crate) codes: &'a [i8],
+pub(crate) struct Tile<'a> {
+    /// Number of rows.
+    pub(crate) width: usize,
+    /// `[strip][quad: 8][row]`
+    pub(crate) codes: &'a [Quad],
+    /// `[block][row]`
     pub(crate) scales: &'a [f32],
+    /// Sums of sixteen codes: `[strip][half: 2][row]`
     pub(crate) sums: &'a [i32],
 }
 
-impl Row<'_> {
-    /// The codes of a strip of 32, by quads.
+impl Tile<'_> {
+    /// Quad `quad` of a row, counted over all strips.
     #[inline(always)]
-    pub(super) fn strip(&self, strip: usize) -> &[[i8; 4]; 8] {
-        let (quads, _) = self.codes[strip * STRIP..][..STRIP].as_chunks::<4>();
-        quads.first_chunk().expect("a strip has eight quads")
+    pub(super) fn quad(&self, quad: usize, row: usize) -> Quad {
+        self.codes[quad * self.width + row]
     }
 
-    /// The sum of a strip's codes: at most 32 * 127 in magnitude.
+    /// A row's sum of a strip's codes: at most 32 * 127 in magnitude.
     #[inline(always)]
-    pub(super) fn sum(&self, strip: usize) -> i32 {
-        self.sums[2 * strip] + self.sums[2 * strip + 1]
+    pub(super) fn sum(&self, strip: usize, row: usize) -> i32 {
+        self.half_sum(2 * strip, row) + self.half_sum(2 * strip + 1, row)
     }
 
-    /// The sums of a strip and the next one, in the two halves of 32 bits.
+    /// A row's sum of sixteen codes.
     #[inline(always)]
-    pub(super) fn sum_pair(&self, strip: usize) -> i32 {
-        self.sum(strip) & 0xffff | self.sum(strip + 1) << 16
+    pub(super) fn half_sum(&self, half: usize, row: usize) -> i32 {
+        self.sums[half * self.width + row]
     }
 }
 
 impl Activations {
-    /// Quantizes `x`, rows of `cols` values, by blocks of `block`; `cols` is a multiple of `block`.
+    /// Quantizes `x`, rows of `cols` values, by blocks of `block`; `cols` is a multiple of `block`. Tiles are divided among
+    /// `threads` of the current pool.
     ///
     /// # Errors
-    /// [`Error::NotFinite`].
+    /// [`Error::NotFinite`], [`Error::FloatEnv`].
     pub(crate) fn quantize(
         &mut self,
         kernel: Kernel,
+        threads: usize,
         x: &[f32],
         cols: usize,
         block: usize,
     ) -> Result<(), Error> {
-        (self.cols, self.block) = (cols, block);
-        self.codes.resize(x.len(), 0);
-        self.scales.resize(x.len() / block, 0.0);
-        self.sums.resize(x.len() / 16, 0);
-        let finite = lanes::run(kernel, Quantize { x, to: self });
-        if finite { Ok(()) } else { Err(Error::NotFinite) }
+        (self.rows, self.cols, self.block) = (x.len() / cols, cols, block);
+        self.width = self.rows.next_power_of_two().min(TILE);
+        let (tiles, width) = (self.rows.div_ceil(self.width), self.width);
+        let (strips, blocks) = (cols / STRIP * width, cols / block * width);
+        self.codes.resize(tiles * strips * 8, [0; 4]);
+        self.sums.resize(tiles * strips * 2, 0);
+        self.scales.resize(tiles * blocks, 0.0);
+        let share = team::share(tiles, team::worth(threads, x.len()));
+        let parts = x
+            .chunks(share * width * cols)
+            .zip(self.codes.chunks_mut(share * strips * 8))
+            .zip(self.sums.chunks_mut(share * strips * 2))
+            .zip(self.scales.chunks_mut(share * blocks));
+        team::each(parts, |(((x, codes), sums), scales)| {
+            let pass = Quantize {
+                x,
+                cols,
+                block,
+                width,
+                codes,
+                sums,
+                scales,
+            };
+            if lanes::run(kernel, pass) {
+                Ok(())
+            } else {
+                Err(Error::NotFinite)
+            }
+        })
     }
 
     pub(crate) fn rows(&self) -> usize {
-        self.codes.len() / self.cols
+        self.rows
     }
 
-    pub(crate) fn row(&self, row: usize) -> Row<'_> {
-        let cols = self.cols;
-        Row {
-            codes: &self.codes[row * cols..][..cols],
-            scales: &self.scales[row * (cols / self.block)..][..cols / self.block],
-            sums: &self.sums[row * (cols / 16)..][..cols / 16],
+    /// Rows of a tile.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Sums of sixteen codes of all rows, `[tile][strip][half: 2][row of tile]`.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
+    #[inline(always)]
+    pub(crate) fn tile(&self, tile: usize) -> Tile<'_> {
+        let width = self.width;
+        let (strips, blocks) = (self.cols / STRIP * width, self.cols / self.block * width);
+        Tile {
+            width,
+            codes: &self.codes[tile * strips * 8..][..strips * 8],
+            scales: &self.scales[tile * blocks..][..blocks],
+            sums: &self.sums[tile * strips * 2..][..strips * 2],
         }
     }
 }
 
+/// Some tiles.
 struct Quantize<'a> {
     x: &'a [f32],
-    to: &'a mut Activations,
+    cols: usize,
+    block: usize,
+    width: usize,
+    codes: &'a mut [Quad],
+    sums: &'a mut [i32],
+    scales: &'a mut [f32],
 }
 
 impl Pass for Quantize<'_> {
@@ -92,16 +151,28 @@ impl Pass for Quantize<'_> {
 
     #[inline(always)]
     fn run(self) -> bool {
-        let Activations {
+        let Self {
+            x,
+            cols,
             block,
+            width,
             codes,
-            scales,
             sums,
-            ..
-        } = self.to;
-        let block = *block;
+            scales,
+        } = self;
+        let (quads, blocks) = (cols / 4, cols / block);
+        let rows = x.len() / cols;
+        if !rows.is_multiple_of(width) {
+            // The rows that fill up the last tile.
+            let tile = rows / width * width;
+            codes[tile * quads..].fill([0; 4]);
+            sums[tile * (cols / 16)..].fill(0);
+            scales[tile * blocks..].fill(0.0);
+        }
         let mut worst = 0;
-        for (b, x) in self.x.chunks_exact(block).enumerate() {
+        for (i, x) in x.chunks_exact(block).enumerate() {
+            let (row, b) = (i / blocks, i % blocks);
+            let (tile, row) = (row / width, row % width);
             let (x, _) = x.as_chunks::<16>();
             // The bits of |x| are in the order of |x|, and those of infinity and NaN come last.
             let mut lanes = [0u32; 16];
@@ -118,13 +189,21 @@ impl Pass for Quantize<'_> {
             } else {
                 (127.0 / max, max / 127.0)
             };
-            scales[b] = back;
-            let sums = &mut sums[b * (block / 16)..][..block / 16];
-            let (codes, _) = codes[b * block..][..block].as_chunks_mut::<16>();
-            for ((x, sum), codes) in x.iter().zip(sums).zip(codes) {
+            scales[(tile * blocks + b) * width + row] = back;
+            let half = tile * (cols / 16) + b * (block / 16);
+            for (h, x) in x.iter().enumerate() {
                 let rounded = x.map(|x| crate::ops::round(x * scale));
-                *codes = rounded.map(|code| code as i8);
-                *sum = rounded.iter().sum();
+                sums[(half + h) * width + row] = rounded.iter().sum();
+                let narrow = rounded.map(|code| code as i8);
+                let quads = &mut codes[(half + h) * 4 * width..][..4 * width];
+                for (quad, narrow) in quads
+                    .iter_mut()
+                    .skip(row)
+                    .step_by(width)
+                    .zip(narrow.as_chunks::<4>().0)
+                {
+                    *quad = *narrow;
+                }
             }
         }
         worst < f32::INFINITY.to_bits()

@@ -10,7 +10,7 @@
 )]
 
 use super::Activations;
-use super::activation::Row;
+use super::activation::{Quad, Tile};
 use super::x86::{load128, load256};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
@@ -29,35 +29,36 @@ fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out:
     let groups = data.chunks_exact(matrix.group_len());
     for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
         let (out, _) = out.as_chunks_mut::<LANES>();
-        let (tiles, rest) = out.as_chunks_mut::<TILE>();
-        for (i, out) in tiles.iter_mut().enumerate() {
+        for (i, out) in out.chunks_mut(x.width()).enumerate() {
             for half in 0..2 {
-                tile::<KIND, TILE>(group, x, i * TILE, half, out);
-            }
-        }
-        let row = rows - rest.len();
-        for (i, out) in rest.iter_mut().enumerate() {
-            for half in 0..2 {
-                tile::<KIND, 1>(group, x, row + i, half, std::array::from_mut(out));
+                match x.width() {
+                    1 => tile::<KIND, 1>(group, x.tile(i), 0, half, out),
+                    2 => tile::<KIND, 2>(group, x.tile(i), 0, half, out),
+                    _ => {
+                        for (j, out) in out.chunks_mut(FEW).enumerate() {
+                            tile::<KIND, FEW>(group, x.tile(i), j * FEW, half, out);
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-/// Rows of activations side by side: more would not fit sixteen registers.
-const TILE: usize = 4;
+/// Rows of activations that fit sixteen registers.
+const FEW: usize = 4;
 /// Rows of the matrix in a register.
 const HALF: usize = LANES / 2;
 
-/// Half of a group of rows against `T` rows of activations.
+/// Half of a group of rows against `T` rows of a tile from `row` on, of which the first `out.len()` are wanted.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn tile<const KIND: usize, const T: usize>(
     group: &[u8],
-    x: &Activations,
+    x: Tile<'_>,
     row: usize,
     half: usize,
-    out: &mut [[f32; LANES]; T],
+    out: &mut [[f32; LANES]],
 ) {
     let shape = const { Kind::ALL[KIND].shape() };
     let Shape {
@@ -72,7 +73,6 @@ fn tile<const KIND: usize, const T: usize>(
     let record = const { Record::of(Kind::ALL[KIND]) };
     // Codes of 8 bits are taken less their zero.
     let zero = if bits == 8 { 0 } else { zero };
-    let x: [Row<'_>; T] = std::array::from_fn(|t| x.row(row + t));
     let mut totals = [_mm256_setzero_ps(); T];
     for (b, bytes) in group.chunks_exact(record.len).enumerate() {
         let mut dots = [_mm256_setzero_si256(); T];
@@ -80,19 +80,22 @@ fn tile<const KIND: usize, const T: usize>(
         let strips = bytes[record.codes..].chunks_exact(shape.strip_len());
         for (s, strip) in strips.enumerate() {
             let at = b * (block / STRIP) + s;
-            let codes: [&[[i8; 4]; 8]; T] = std::array::from_fn(|t| x[t].strip(at));
+            let codes = &x.codes[8 * at * x.width + row..];
             // One sub-block of the strip, or two.
             for part in 0..STRIP / sub.min(STRIP) {
                 let quads = part * sub.min(STRIP) / 4..(part + 1) * sub.min(STRIP) / 4;
-                let mut parts: [__m256i; T] = std::array::from_fn(|t| {
-                    let sum = if sub == 16 {
-                        x[t].sums[2 * at + part]
-                    } else {
-                        x[t].sum(at)
-                    };
-                    _mm256_set1_epi32(-zero * sum)
-                });
-                dot::<KIND, T>(strip, half, quads, &codes, &mut parts);
+                let mut parts = [_mm256_setzero_si256(); T];
+                if zero != 0 {
+                    for t in 0..T {
+                        let sum = if sub == 16 {
+                            x.half_sum(2 * at + part, row + t)
+                        } else {
+                            x.sum(at, row + t)
+                        };
+                        parts[t] = _mm256_set1_epi32(-zero * sum);
+                    }
+                }
+                dot::<KIND, T>(strip, half, quads, codes, x.width, &mut parts);
                 if block == 32 {
                     dots = parts;
                     continue;
@@ -114,25 +117,29 @@ fn tile<const KIND: usize, const T: usize>(
                 let place = record.submins + pair * 2 * LANES + half * LANES;
                 let submins = _mm256_cvtepu8_epi16(load128(bytes, place));
                 for t in 0..T {
-                    let sums = _mm256_set1_epi32(x[t].sum_pair(b * 8 + 2 * pair));
+                    let (low, high) = (
+                        x.sum(b * 8 + 2 * pair, row + t),
+                        x.sum(b * 8 + 2 * pair + 1, row + t),
+                    );
+                    let sums = _mm256_set1_epi32(low & 0xffff | high << 16);
                     mins[t] = _mm256_add_epi32(mins[t], _mm256_madd_epi16(submins, sums));
                 }
             }
         }
         let d = load_ps(bytes, 4 * half * HALF);
         for t in 0..T {
-            let scale = _mm256_mul_ps(d, _mm256_set1_ps(x[t].scales[b]));
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(x.scales[b * x.width + row + t]));
             let product = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(dots[t]));
             totals[t] = _mm256_add_ps(totals[t], product);
         }
         if has_mins {
             let m = load_ps(bytes, record.mins + 4 * half * HALF);
             for t in 0..T {
-                let scale = _mm256_mul_ps(m, _mm256_set1_ps(x[t].scales[b]));
+                let scale = _mm256_mul_ps(m, _mm256_set1_ps(x.scales[b * x.width + row + t]));
                 totals[t] = if block == 256 {
                     _mm256_sub_ps(totals[t], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(mins[t])))
                 } else {
-                    let sum = _mm256_set1_ps(x[t].sum(b) as f32);
+                    let sum = _mm256_set1_ps(x.sum(b, row + t) as f32);
                     _mm256_add_ps(totals[t], _mm256_mul_ps(scale, sum))
                 };
             }
@@ -152,7 +159,8 @@ fn dot<const KIND: usize, const T: usize>(
     strip: &[u8],
     half: usize,
     quads: std::ops::Range<usize>,
-    codes: &[&[[i8; 4]; 8]; T],
+    codes: &[Quad],
+    width: usize,
     parts: &mut [__m256i; T],
 ) {
     let bits = const { Kind::ALL[KIND].shape().bits };
@@ -163,7 +171,7 @@ fn dot<const KIND: usize, const T: usize>(
             let magnitude = _mm256_abs_epi8(quad);
             for t in 0..T {
                 // 128 * 127 * 2 fits 16 bits.
-                let signed = _mm256_sign_epi8(broadcast(codes[t][j]), quad);
+                let signed = _mm256_sign_epi8(broadcast(codes[j * width + t]), quad);
                 let pairs = _mm256_maddubs_epi16(magnitude, signed);
                 parts[t] = _mm256_add_epi32(parts[t], _mm256_madd_epi16(pairs, ones));
             }
@@ -188,7 +196,7 @@ fn dot<const KIND: usize, const T: usize>(
         for j in from..(from + together).min(quads.end) {
             let quad = quad::<KIND>(strip, half, j);
             for t in 0..T {
-                let pairs = _mm256_maddubs_epi16(quad, broadcast(codes[t][j]));
+                let pairs = _mm256_maddubs_epi16(quad, broadcast(codes[j * width + t]));
                 small[t] = _mm256_add_epi16(small[t], pairs);
             }
         }
@@ -240,7 +248,7 @@ fn quad<const KIND: usize>(strip: &[u8], half: usize, j: usize) -> __m256i {
 /// Four codes of activations in every lane.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn broadcast(codes: [i8; 4]) -> __m256i {
+fn broadcast(codes: Quad) -> __m256i {
     _mm256_set1_epi32(i32::from_le_bytes(codes.map(|code| code as u8)))
 }
 

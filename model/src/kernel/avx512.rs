@@ -1,13 +1,9 @@
 //! SPEC 2.4 on AVX-512 with VNNI: sixteen rows in the sixteen lanes of a register, one instruction for the products of a
 //! quad, which sums four products of unsigned and signed bytes into a lane without rounding or saturation.
 #![allow(unsafe_code)]
-#![expect(
-    clippy::needless_range_loop,
-    reason = "registers are indexed across several arrays"
-)]
 
 use super::Activations;
-use super::activation::Row;
+use super::activation::{Quad, TILE, Tile};
 use super::x86::{load128, load256};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
@@ -22,44 +18,47 @@ pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut 
 /// One group after the other, so that a batch reads the weights from memory once.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
-    let rows = x.rows();
+    let starts = starts::<KIND>(x);
+    let (out, _) = out.as_chunks_mut::<LANES>();
     let groups = data.chunks_exact(matrix.group_len());
-    for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
-        let (out, _) = out.as_chunks_mut::<LANES>();
-        let (tiles, rest) = out.as_chunks_mut::<MAX_TILE>();
-        for (i, out) in tiles.iter_mut().enumerate() {
-            tile::<KIND, MAX_TILE>(group, x, i * MAX_TILE, out);
-        }
-        let mut row = rows - rest.len();
-        let (fours, rest) = rest.as_chunks_mut::<4>();
-        for out in fours {
-            tile::<KIND, 4>(group, x, row, out);
-            row += 4;
-        }
-        let (twos, rest) = rest.as_chunks_mut::<2>();
-        for out in twos {
-            tile::<KIND, 2>(group, x, row, out);
-            row += 2;
-        }
-        for (i, out) in rest.iter_mut().enumerate() {
-            tile::<KIND, 1>(group, x, row + i, std::array::from_mut(out));
+    for (group, out) in groups.zip(out.chunks_exact_mut(x.rows())) {
+        let starts = starts.chunks_exact(starts.len() / x.rows().div_ceil(x.width()));
+        for ((i, starts), out) in starts.enumerate().zip(out.chunks_mut(x.width())) {
+            match x.width() {
+                1 => product::<KIND, 1>(group, x.tile(i), starts, out),
+                2 => product::<KIND, 2>(group, x.tile(i), starts, out),
+                4 => product::<KIND, 4>(group, x.tile(i), starts, out),
+                _ => product::<KIND, TILE>(group, x.tile(i), starts, out),
+            }
         }
     }
 }
 
-/// Rows of activations side by side: their sums and those of one strip fit the registers.
-const MAX_TILE: usize = 8;
+/// What the sum of a sub-block begins with, `[tile][sub-block of at most 32][row]`: minus the code of zero times the sum of
+/// its activations. For blocks of 32 with a minimum, that sum.
+fn starts<const KIND: usize>(x: &Activations) -> Vec<i32> {
+    let Shape { sub, zero, mins, .. } = const { Kind::ALL[KIND].shape() };
+    let factor = if mins { 1 } else { -zero };
+    if sub == 16 {
+        return x.sums().iter().map(|sum| factor * sum).collect();
+    }
+    let mut starts = Vec::with_capacity(x.sums().len() / 2);
+    for halves in x.sums().chunks_exact(2 * x.width()) {
+        let (low, high) = halves.split_at(x.width());
+        starts.extend(low.iter().zip(high).map(|(low, high)| factor * (low + high)));
+    }
+    starts
+}
 
-/// One group of rows against `T` rows of activations.
-#[inline]
+/// A group against the `T` rows of a tile, of which the first `out.len()` are wanted. All sums stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn tile<const KIND: usize, const T: usize>(
+fn product<const KIND: usize, const T: usize>(
     group: &[u8],
-    x: &Activations,
-    row: usize,
-    out: &mut [[f32; LANES]; T],
+    x: Tile<'_>,
+    starts: &[i32],
+    out: &mut [[f32; LANES]],
 ) {
-    let shape = const { Kind::ALL[KIND].shape() };
+    let record = const { Record::of(Kind::ALL[KIND]) };
     let Shape {
         block,
         sub,
@@ -67,90 +66,106 @@ fn tile<const KIND: usize, const T: usize>(
         mins: has_mins,
         signed,
         ..
-    } = shape;
-    let record = const { Record::of(Kind::ALL[KIND]) };
-    let x: [Row<'_>; T] = std::array::from_fn(|t| x.row(row + t));
+    } = record.shape;
+    let strips = block / STRIP;
+    let per_strip = STRIP / sub.min(STRIP);
     let mut totals = [_mm512_setzero_ps(); T];
-    for (b, bytes) in group.chunks_exact(record.len).enumerate() {
+    let records = group.chunks_exact(record.len).zip(x.scales.as_chunks::<T>().0);
+    let codes = x.codes.as_chunks::<T>().0.as_chunks::<8>().0.chunks_exact(strips);
+    let strips_of = codes.zip(x.sums.as_chunks::<T>().0.as_chunks::<2>().0.chunks_exact(strips));
+    let starts = starts.as_chunks::<T>().0.chunks_exact(strips * per_strip);
+    for (((bytes, scales), (codes, sums)), starts) in records.zip(strips_of).zip(starts) {
         let mut dots = [_mm512_setzero_si512(); T];
-        let mut mins = [_mm512_setzero_si512(); T];
-        let strips = bytes[record.codes..].chunks_exact(shape.strip_len());
-        for (s, strip) in strips.enumerate() {
-            let at = b * (block / STRIP) + s;
-            let codes: [&[[i8; 4]; 8]; T] = std::array::from_fn(|t| x[t].strip(at));
-            if block == 256 && sub == 16 {
-                for half in 0..2 {
-                    let mut parts: [__m512i; T] =
-                        std::array::from_fn(|t| _mm512_set1_epi32(-zero * x[t].sums[2 * at + half]));
-                    for j in 4 * half..4 * half + 4 {
-                        let quad = quad::<KIND>(strip, j);
-                        for t in 0..T {
-                            parts[t] = _mm512_dpbusd_epi32(parts[t], quad, broadcast(codes[t][j]));
-                        }
-                    }
-                    let scales = load128(bytes, record.subs + (2 * s + half) * LANES);
-                    let scales = if signed {
-                        _mm512_cvtepi8_epi32(scales)
-                    } else {
-                        _mm512_cvtepu8_epi32(scales)
-                    };
+        for s in 0..strips {
+            let strip = &bytes[record.codes + s * record.shape.strip_len()..][..record.shape.strip_len()];
+            for part in 0..per_strip {
+                let mut parts = [_mm512_setzero_si512(); T];
+                if zero != 0 {
                     for t in 0..T {
-                        dots[t] = _mm512_add_epi32(dots[t], _mm512_mullo_epi32(parts[t], scales));
+                        parts[t] = _mm512_set1_epi32(starts[s * per_strip + part][t]);
                     }
                 }
-                continue;
-            }
-            let mut parts: [__m512i; T] = if zero == 0 {
-                [_mm512_setzero_si512(); T]
-            } else {
-                std::array::from_fn(|t| _mm512_set1_epi32(-zero * x[t].sum(at)))
-            };
-            for j in 0..8 {
-                let quad = quad::<KIND>(strip, j);
-                for t in 0..T {
-                    parts[t] = _mm512_dpbusd_epi32(parts[t], quad, broadcast(codes[t][j]));
+                // Written out, so that no shift and no register is chosen at run time.
+                if part == 0 {
+                    add_quad::<KIND, T, 0>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 1>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 2>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 3>(strip, &codes[s], &mut parts);
                 }
-            }
-            if block == 32 {
-                dots = parts;
-                continue;
-            }
-            let scales = _mm512_cvtepu8_epi32(load128(bytes, record.subs + s * LANES));
-            for t in 0..T {
-                dots[t] = _mm512_add_epi32(dots[t], _mm512_mullo_epi32(parts[t], scales));
-            }
-        }
-        if has_mins && block == 256 {
-            for pair in 0..4 {
-                let submins = _mm512_cvtepu8_epi16(load256(bytes, record.submins + pair * 2 * LANES));
+                if part == 1 || per_strip == 1 {
+                    add_quad::<KIND, T, 4>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 5>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 6>(strip, &codes[s], &mut parts);
+                    add_quad::<KIND, T, 7>(strip, &codes[s], &mut parts);
+                }
+                if block == 32 {
+                    dots = parts;
+                    continue;
+                }
+                let scales = load128(bytes, record.subs + (s * per_strip + part) * LANES);
+                let scales = if signed {
+                    _mm512_cvtepi8_epi32(scales)
+                } else {
+                    _mm512_cvtepu8_epi32(scales)
+                };
                 for t in 0..T {
-                    let sums = _mm512_set1_epi32(x[t].sum_pair(b * 8 + 2 * pair));
-                    mins[t] = _mm512_dpwssd_epi32(mins[t], submins, sums);
+                    dots[t] = _mm512_add_epi32(dots[t], _mm512_mullo_epi32(parts[t], scales));
                 }
             }
         }
         let d = load_ps(bytes, 0);
         for t in 0..T {
-            let scale = _mm512_mul_ps(d, _mm512_set1_ps(x[t].scales[b]));
+            let scale = _mm512_mul_ps(d, _mm512_set1_ps(scales[t]));
             let product = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(dots[t]));
             totals[t] = _mm512_add_ps(totals[t], product);
         }
-        if has_mins {
-            let m = load_ps(bytes, record.mins);
-            for t in 0..T {
-                let scale = _mm512_mul_ps(m, _mm512_set1_ps(x[t].scales[b]));
-                totals[t] = if block == 256 {
-                    _mm512_sub_ps(totals[t], _mm512_mul_ps(scale, _mm512_cvtepi32_ps(mins[t])))
-                } else {
-                    let sum = _mm512_set1_ps(x[t].sum(b) as f32);
-                    _mm512_add_ps(totals[t], _mm512_mul_ps(scale, sum))
-                };
+        if !has_mins {
+            continue;
+        }
+        let mut mins = [_mm512_setzero_si512(); T];
+        if block == 256 {
+            for (pair, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
+                let submins = _mm512_cvtepu8_epi16(load256(bytes, record.submins + pair * 2 * LANES));
+                let [low, high] = sums;
+                for t in 0..T {
+                    let (low, high) = (low[0][t] + low[1][t], high[0][t] + high[1][t]);
+                    let sums = _mm512_set1_epi32(low & 0xffff | high << 16);
+                    mins[t] = _mm512_dpwssd_epi32(mins[t], submins, sums);
+                }
             }
+        } else {
+            for t in 0..T {
+                mins[t] = _mm512_set1_epi32(starts[0][t]);
+            }
+        }
+        let m = load_ps(bytes, record.mins);
+        for t in 0..T {
+            let scale = _mm512_mul_ps(m, _mm512_set1_ps(scales[t]));
+            let min = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(mins[t]));
+            totals[t] = if block == 256 {
+                _mm512_sub_ps(totals[t], min)
+            } else {
+                _mm512_add_ps(totals[t], min)
+            };
         }
     }
     for (out, total) in out.iter_mut().zip(totals) {
         // SAFETY: sixteen floats are 64 bytes, and no alignment is asked for.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
+    }
+}
+
+/// Adds the products of quad `J` of a strip.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_quad<const KIND: usize, const T: usize, const J: usize>(
+    strip: &[u8],
+    codes: &[[Quad; T]; 8],
+    parts: &mut [__m512i; T],
+) {
+    let quad = quad::<KIND>(strip, J);
+    for t in 0..T {
+        parts[t] = _mm512_dpbusd_epi32(parts[t], quad, broadcast(codes[J][t]));
     }
 }
 
@@ -205,7 +220,7 @@ fn or_masked(low: __m512i, high: __m512i, mask: i8) -> __m512i {
 /// Four codes of activations in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn broadcast(codes: [i8; 4]) -> __m512i {
+fn broadcast(codes: Quad) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(codes.map(|code| code as u8)))
 }
 

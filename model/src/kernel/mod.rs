@@ -33,68 +33,109 @@ mod reference;
 mod x86;
 
 pub(crate) use activation::Activations;
+use activation::TILE;
 
 use crate::weights::{LANES, Matrix};
-use crate::{Error, Kernel};
-use rayon::prelude::*;
+use crate::{Error, Kernel, team};
 
-/// Multiplies every row of `x` with `matrix`. `out` is `[row of x][matrix.rows]`.
+/// A product to be made.
+pub(crate) struct Product<'a> {
+    pub(crate) matrix: &'a Matrix,
+    pub(crate) x: &'a Activations,
+    /// `[row of x][matrix.rows]`
+    pub(crate) out: &'a mut [f32],
+}
+
+impl Product<'_> {
+    /// Outputs, as many as lanes.
+    fn padded(&self) -> usize {
+        self.matrix.rows.div_ceil(LANES) * LANES
+    }
+}
+
+/// Makes `products`, whose `x` have equally many rows. `scratch` is room; its content does not matter.
 ///
-/// Groups of outputs are divided among the threads of the current pool; a sum never is.
+/// Each of `threads` takes its share of the groups of every matrix; a sum is never divided.
 pub(crate) fn multiply(
     kernel: Kernel,
     threads: usize,
-    matrix: &Matrix,
-    x: &Activations,
+    products: &mut [Product<'_>],
     scratch: &mut Vec<f32>,
-    out: &mut [f32],
 ) -> Result<(), Error> {
-    let (rows, outputs) = (x.rows(), matrix.rows);
-    let groups = outputs.div_ceil(LANES);
-    if rows == 1 && outputs == groups * LANES {
-        return run(kernel, threads, matrix, x, out);
+    let rows = products.first().map_or(0, |product| product.x.rows());
+    if rows == 1
+        && products
+            .iter()
+            .all(|product| product.padded() == product.matrix.rows)
+    {
+        let direct = products.iter_mut().map(|p| (p.matrix, p.x, &mut *p.out));
+        return run(kernel, threads, direct);
     }
-    scratch.resize(groups * LANES * rows, 0.0);
-    run(kernel, threads, matrix, x, scratch)?;
-    // [group][row][lane] to [row][output]
-    let (lanes, _) = scratch.as_chunks::<LANES>();
-    for (row, out) in out.chunks_mut(outputs).enumerate() {
-        let (whole, rest) = out.as_chunks_mut::<LANES>();
-        let mut from = lanes.iter().skip(row).step_by(rows);
-        for (out, from) in whole.iter_mut().zip(&mut from) {
-            *out = *from;
-        }
-        for (out, from) in rest.iter_mut().zip(from.flatten()) {
-            *out = *from;
-        }
+    let len = products.iter().map(|product| product.padded() * rows).sum();
+    scratch.resize(len, 0.0);
+    let mut rest = &mut scratch[..];
+    let grouped = products.iter().map(|product| {
+        let out = rest.split_off_mut(..product.padded() * rows).unwrap_or_default();
+        (product.matrix, product.x, out)
+    });
+    run(kernel, threads, grouped)?;
+    let mut rest = &scratch[..len];
+    let mut parts = Vec::new();
+    for product in products {
+        let grouped = rest.split_off(..product.padded() * rows).unwrap_or_default();
+        let outputs = product.matrix.rows;
+        let share = team::share(rows, team::worth(threads, rows * outputs));
+        let out = product.out.chunks_mut(share * outputs).enumerate();
+        parts.extend(out.map(|(i, out)| (grouped, i * share, outputs, out)));
     }
-    Ok(())
+    team::each(parts.into_iter(), |(grouped, first, outputs, out)| {
+        by_row(grouped, rows, first, outputs, out);
+        Ok(())
+    })
 }
 
-/// The same into `[group][row of x][lane]`.
-fn run(
+/// Rows `first..` from `[group][row][lane]` to `[row][output]`, some rows at a time so that neither side jumps about.
+fn by_row(grouped: &[f32], rows: usize, first: usize, outputs: usize, out: &mut [f32]) {
+    let (lanes, _) = grouped.as_chunks::<LANES>();
+    for (i, out) in out.chunks_mut(TILE * outputs).enumerate() {
+        let first = first + i * TILE;
+        for (g, group) in lanes.chunks_exact(rows).enumerate() {
+            let width = LANES.min(outputs - g * LANES);
+            for (out, lanes) in out.chunks_exact_mut(outputs).zip(&group[first..]) {
+                let out = &mut out[g * LANES..][..width];
+                match out.as_mut_array::<LANES>() {
+                    Some(out) => *out = *lanes,
+                    None => out.copy_from_slice(&lanes[..width]),
+                }
+            }
+        }
+    }
+}
+
+/// Makes products into `[group][row of x][lane]` each.
+fn run<'a>(
     kernel: Kernel,
     threads: usize,
-    matrix: &Matrix,
-    x: &Activations,
-    out: &mut [f32],
+    products: impl Iterator<Item = (&'a Matrix, &'a Activations, &'a mut [f32])>,
 ) -> Result<(), Error> {
-    let group_len = matrix.group_len();
-    let groups = matrix.data.len() / group_len;
-    let share = groups.div_ceil(threads).max(1);
-    let work = |(data, out): (&[u8], &mut [f32])| {
-        float_env::check()?;
-        product(kernel, matrix, data, x, out);
-        Ok(())
-    };
-    if threads == 1 {
-        return work((&matrix.data, out));
+    let mut parts: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
+    for (matrix, x, out) in products {
+        let len = matrix.group_len();
+        let threads = team::worth(threads, matrix.rows * matrix.cols * x.rows() / 16);
+        let share = team::share(matrix.data.len() / len, threads);
+        let shares = matrix.data.chunks(share * len);
+        let shares = shares.zip(out.chunks_mut(share * LANES * x.rows()));
+        for (part, (data, out)) in parts.iter_mut().zip(shares) {
+            part.push((matrix, x, data, out));
+        }
     }
-    let parts = matrix
-        .data
-        .par_chunks(share * group_len)
-        .zip(out.par_chunks_mut(share * LANES * x.rows()));
-    parts.with_max_len(1).try_for_each(work)
+    parts.retain(|part| !part.is_empty());
+    team::each(parts.into_iter(), |part| {
+        for (matrix, x, data, out) in part {
+            product(kernel, matrix, data, x, out);
+        }
+        Ok(())
+    })
 }
 
 /// One thread's groups.

@@ -4,7 +4,7 @@
 //! code bounds a product. A quad is 64 such products, four to a row; the four meet only at the end.
 
 use super::Activations;
-use super::activation::Row;
+use super::activation::{Quad, Tile};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 
@@ -21,13 +21,13 @@ fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out:
     let groups = data.chunks_exact(matrix.group_len());
     for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
         for (row, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            group_dot::<KIND>(group, x.row(row), out);
+            group_dot::<KIND>(group, x.tile(row / x.width()), row % x.width(), out);
         }
     }
 }
 
 /// One group of sixteen rows against one row of activations.
-fn group_dot<const KIND: usize>(group: &[u8], x: Row<'_>, out: &mut Floats) {
+fn group_dot<const KIND: usize>(group: &[u8], x: Tile<'_>, row: usize, out: &mut Floats) {
     let shape = const { Kind::ALL[KIND].shape() };
     let Shape {
         block,
@@ -45,17 +45,17 @@ fn group_dot<const KIND: usize>(group: &[u8], x: Row<'_>, out: &mut Floats) {
         let strips = bytes[record.codes..].chunks_exact(shape.strip_len());
         for (s, strip) in strips.enumerate() {
             let at = b * (block / STRIP) + s;
-            let codes = x.strip(at);
+            let codes: [Quad; 8] = std::array::from_fn(|j| x.quad(8 * at + j, row));
             // One sub-block of the strip, or two.
             let len = sub.min(STRIP);
             for part in 0..STRIP / len {
                 let sum = if len == 16 {
-                    x.sums[2 * at + part]
+                    x.half_sum(2 * at + part, row)
                 } else {
-                    x.sum(at)
+                    x.sum(at, row)
                 };
                 let mut dot = [-zero * sum; LANES];
-                dot_quads::<KIND>(strip, codes, part * len / 4, (part + 1) * len / 4, &mut dot);
+                dot_quads::<KIND>(strip, &codes, part * len / 4, (part + 1) * len / 4, &mut dot);
                 if block == 32 {
                     dots = dot;
                     mins = [sum; LANES];
@@ -78,7 +78,7 @@ fn group_dot<const KIND: usize>(group: &[u8], x: Row<'_>, out: &mut Floats) {
                 }
             }
         }
-        let scale = x.scales[b];
+        let scale = x.scales[b * x.width + row];
         let floats = |at: usize| bytes[at..at + 4 * LANES].as_chunks::<4>().0;
         for (r, d) in floats(0).iter().enumerate() {
             total[r] += f32::from_le_bytes(*d) * scale * dots[r] as f32;
@@ -99,7 +99,7 @@ fn group_dot<const KIND: usize>(group: &[u8], x: Row<'_>, out: &mut Floats) {
 
 /// Adds the products of quads `from..to` of a strip to `out`.
 #[inline(always)]
-fn dot_quads<const KIND: usize>(strip: &[u8], codes: &[[i8; 4]; 8], from: usize, to: usize, out: &mut Ints) {
+fn dot_quads<const KIND: usize>(strip: &[u8], codes: &[Quad; 8], from: usize, to: usize, out: &mut Ints) {
     // Quads whose products fit 16 bits together.
     let together = const {
         let bits = Kind::ALL[KIND].shape().bits;

@@ -20,7 +20,7 @@ pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut 
         .zip(out.chunks_mut(x.rows() * LANES))
     {
         for (row, out) in out.chunks_mut(LANES).enumerate() {
-            let x = x.row(row);
+            let (x, r) = (x.tile(row / x.width()), row % x.width());
             for (lane, out) in out.iter_mut().enumerate() {
                 let mut sum = 0.0f32;
                 for (b, bytes) in group.chunks(record.len).enumerate() {
@@ -28,7 +28,8 @@ pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut 
                     let mut dot = 0i32;
                     let mut min = 0i32;
                     for k in 0..len {
-                        let code = i32::from(x.codes[b * len + k]);
+                        let column = b * len + k;
+                        let code = i32::from(x.quad(column / 4, r)[column % 4]);
                         let (scale, submin) = match (len, signed) {
                             (32, _) => (1, 1),
                             (_, true) => (i32::from(w.subs[k / sub] as i8), 0),
@@ -37,11 +38,12 @@ pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut 
                         dot += scale * (i32::from(w.codes[k]) - zero) * code;
                         min += submin * code;
                     }
-                    sum += w.d * x.scales[b] * dot as f32;
+                    let scale = x.scales[b * x.width + r];
+                    sum += w.d * scale * dot as f32;
                     if mins && len == 32 {
-                        sum += w.m * x.scales[b] * min as f32;
+                        sum += w.m * scale * min as f32;
                     } else if mins {
-                        sum -= w.m * x.scales[b] * min as f32;
+                        sum -= w.m * scale * min as f32;
                     }
                 }
                 *out = sum;

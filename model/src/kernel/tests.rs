@@ -107,7 +107,7 @@ fn inputs(fill: Fill, rows: usize, cols: usize) -> Vec<f32> {
 fn product(kernel: Kernel, threads: usize, matrix: &Matrix, x: &[f32]) -> Vec<u32> {
     let mut activations = Activations::default();
     activations
-        .quantize(kernel, x, matrix.cols, matrix.kind.shape().block)
+        .quantize(kernel, 1, x, matrix.cols, matrix.kind.shape().block)
         .unwrap();
     let mut out = vec![f32::NAN; x.len() / matrix.cols * matrix.rows];
     let pool = rayon::ThreadPoolBuilder::new()
@@ -115,7 +115,13 @@ fn product(kernel: Kernel, threads: usize, matrix: &Matrix, x: &[f32]) -> Vec<u3
         .build()
         .unwrap();
     let mut scratch = Vec::new();
-    pool.install(|| multiply(kernel, threads, matrix, &activations, &mut scratch, &mut out))
+    let (x, out_of) = (&activations, &mut out[..]);
+    let mut products = [Product {
+        matrix,
+        x,
+        out: out_of,
+    }];
+    pool.install(|| multiply(kernel, threads, &mut products, &mut scratch))
         .unwrap();
     out.iter().map(|x| x.to_bits()).collect()
 }
@@ -171,11 +177,13 @@ fn activations_are_rounded_to_even_within_127() {
     let mut x = vec![0.0f32; 32];
     x[..8].copy_from_slice(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0, 126.6]);
     let mut a = Activations::default();
-    a.quantize(Kernel::Portable, &x, 32, 32).unwrap();
-    let codes = a.row(0).codes[..8].to_vec();
-    assert_eq!(codes, [127, 0, 2, 2, 0, -2, -127, 127]);
-    assert_eq!(a.row(0).scales, [1.0]);
-    assert_eq!(a.row(0).sums, [129, 0]);
+    a.quantize(Kernel::Portable, 1, &x, 32, 32).unwrap();
+    let tile = a.tile(0);
+    assert_eq!(
+        (tile.quad(0, 0), tile.quad(1, 0)),
+        ([127, 0, 2, 2], [0, -2, -127, 127])
+    );
+    assert_eq!((tile.scales, tile.sums), (&[1.0][..], &[129, 0][..]));
 }
 
 #[test]
@@ -184,7 +192,7 @@ fn what_is_not_finite_is_refused() {
         let mut x = vec![1.0; 512];
         x[300] = bad;
         for kernel in Kernel::ALL.into_iter().filter(|k| k.supported()) {
-            let result = Activations::default().quantize(kernel, &x, 512, 256);
+            let result = Activations::default().quantize(kernel, 1, &x, 512, 256);
             assert!(matches!(result, Err(Error::NotFinite)));
         }
     }
