@@ -1,5 +1,8 @@
 //! ChaCha with 8 rounds (RFC 8439's layout: 256-bit key, 32-bit counter, 96-bit nonce), many blocks at once.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use super::lanes::{self, Pass};
 use crate::Kernel;
 
@@ -27,7 +30,7 @@ impl Words {
 
     /// Block `counter` in the cipher's own order.
     pub fn block(&self, counter: u32) -> [u32; 16] {
-        block(&self.key, &self.nonce, counter)
+        block(self, counter)
     }
 
     /// The words of several indices: `out[i]` is word `indices[i]`.
@@ -47,6 +50,7 @@ impl Words {
         lanes::run(
             kernel,
             Below {
+                kernel,
                 words: *self,
                 len,
                 limit,
@@ -61,6 +65,7 @@ impl Words {
         lanes::run(
             kernel,
             Rivals {
+                kernel,
                 words: *self,
                 logits,
                 race: *race,
@@ -105,13 +110,20 @@ fn double_round(v: &mut [u32; 16]) {
     quarter(v, 3, 4, 9, 14);
 }
 
+/// The state before the rounds.
 #[inline(always)]
-fn block(k: &[u32; 8], n: &[u32; 3], counter: u32) -> [u32; 16] {
+fn start(words: &Words, counter: u32) -> [u32; 16] {
     // "expand 32-byte k"
     let [c0, c1, c2, c3] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
-    let start = [
+    let Words { key: k, nonce: n } = words;
+    [
         c0, c1, c2, c3, k[0], k[1], k[2], k[3], k[4], k[5], k[6], k[7], counter, n[0], n[1], n[2],
-    ];
+    ]
+}
+
+#[inline(always)]
+fn block(words: &Words, counter: u32) -> [u32; 16] {
+    let start = start(words, counter);
     let mut v = start;
     // Written out: the loop over blocks around this is what becomes vectors.
     double_round(&mut v);
@@ -125,11 +137,27 @@ fn block(k: &[u32; 8], n: &[u32; 3], counter: u32) -> [u32; 16] {
 }
 
 /// Words `256 group ..` of the stream.
-#[inline(always)]
-fn group(words: &Words, group: u32, out: &mut [u32; GROUP]) {
+#[allow(unsafe_code)]
+fn group(kernel: Kernel, words: &Words, group: u32, out: &mut [u32; GROUP]) {
+    match kernel {
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512 if kernel.supported() => {
+            // SAFETY: the features were just detected.
+            unsafe { x86::group512(words, group, out) }
+        }
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2 if kernel.supported() => {
+            // SAFETY: the feature was just detected.
+            unsafe { x86::group256(words, group, out) }
+        }
+        _ => group_by_blocks(words, group, out),
+    }
+}
+
+fn group_by_blocks(words: &Words, group: u32, out: &mut [u32; GROUP]) {
     let first = group * BLOCKS as u32;
     for lane in 0..BLOCKS {
-        let v = block(&words.key, &words.nonce, first + lane as u32);
+        let v = block(words, first + lane as u32);
         for word in 0..16 {
             out[word * BLOCKS + lane] = v[word];
         }
@@ -147,7 +175,6 @@ impl Pass for Gather<'_> {
 
     #[inline(always)]
     fn run(self) {
-        let Words { key, nonce } = self.words;
         for (indices, out) in self.indices.chunks(BLOCKS).zip(self.out.chunks_mut(BLOCKS)) {
             let mut counters = [0; BLOCKS];
             for (counter, &i) in counters.iter_mut().zip(indices) {
@@ -155,7 +182,7 @@ impl Pass for Gather<'_> {
             }
             let mut all = [0; GROUP];
             for lane in 0..BLOCKS {
-                let v = block(&key, &nonce, counters[lane]);
+                let v = block(&self.words, counters[lane]);
                 for word in 0..16 {
                     all[word * BLOCKS + lane] = v[word];
                 }
@@ -168,6 +195,7 @@ impl Pass for Gather<'_> {
 }
 
 struct Below<'a> {
+    kernel: Kernel,
     words: Words,
     len: u32,
     limit: u32,
@@ -180,6 +208,7 @@ impl Pass for Below<'_> {
     #[inline(always)]
     fn run(self) {
         let Self {
+            kernel,
             words,
             len,
             limit,
@@ -187,19 +216,13 @@ impl Pass for Below<'_> {
         } = self;
         let mut all = [0; GROUP];
         for g in 0..len.div_ceil(GROUP as u32) {
-            group(&words, g, &mut all);
-            let mut any = [false; BLOCKS];
+            group(kernel, &words, g, &mut all);
             let (rows, _) = all.as_chunks::<BLOCKS>();
-            for row in rows {
-                for lane in 0..BLOCKS {
-                    any[lane] |= row[lane] < limit;
-                }
-            }
-            if any.contains(&true) {
-                for (index, &word) in (g * GROUP as u32..len).zip(&all) {
-                    if word < limit {
-                        found.push((index, word));
-                    }
+            for (first, row) in (g * GROUP as u32..).step_by(BLOCKS).zip(rows) {
+                // Most rows have none.
+                if row.iter().fold(u32::MAX, |least, &word| least.min(word)) < limit {
+                    let low = (first..len).zip(row).filter(|(_, word)| **word < limit);
+                    found.extend(low.map(|(index, &word)| (index, word)));
                 }
             }
         }
@@ -207,6 +230,7 @@ impl Pass for Below<'_> {
 }
 
 struct Rivals<'a> {
+    kernel: Kernel,
     words: Words,
     logits: &'a [f32],
     race: Race,
@@ -219,6 +243,7 @@ impl Pass for Rivals<'_> {
     #[inline(always)]
     fn run(self) {
         let Self {
+            kernel,
             words,
             logits,
             race: Race { max, scale, least },
@@ -227,23 +252,21 @@ impl Pass for Rivals<'_> {
         let mut all = [0; GROUP];
         let mut bounds = [f32::NEG_INFINITY; GROUP];
         for (g, part) in (0u32..).zip(logits.chunks(GROUP)) {
-            group(&words, g, &mut all);
+            group(kernel, &words, g, &mut all);
             bounds[..part.len()].copy_from_slice(part);
             for i in 0..GROUP {
                 bounds[i] = (bounds[i] - max) * scale + bound(all[i]);
             }
-            let mut any = [false; BLOCKS];
             let (rows, _) = bounds.as_chunks::<BLOCKS>();
-            for row in rows {
-                for lane in 0..BLOCKS {
-                    any[lane] |= row[lane] >= least;
+            for (first, row) in (0..part.len()).step_by(BLOCKS).zip(rows) {
+                let mut any = false;
+                for bound in row {
+                    any |= *bound >= least;
                 }
-            }
-            if any.contains(&true) {
-                for (i, &bound) in (0u32..).zip(&bounds[..part.len()]) {
-                    if bound >= least {
-                        found.push(g * GROUP as u32 + i);
-                    }
+                if any {
+                    let end = part.len().min(first + BLOCKS);
+                    let near = (first..end).filter(|&i| bounds[i] >= least);
+                    found.extend(near.map(|i| g * GROUP as u32 + i as u32));
                 }
             }
         }

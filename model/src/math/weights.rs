@@ -10,6 +10,9 @@ pub const ONE: u32 = 1 << 30;
 /// Floats handled together; a multiple of every vector width.
 const LANES: usize = 16;
 
+/// Weights whose halves are summed in 32 bits: 2^15 times 2^16 fits.
+const SUMMED: usize = 1 << 15;
+
 /// `floor(e^x * 2^30)` for `x <= 0`, with the polynomial of [`exp`](super::exp) (SPEC 4.1).
 #[inline(always)]
 pub fn exp_weight(x: f32) -> u32 {
@@ -157,12 +160,15 @@ impl Pass for Exp<'_> {
     #[inline(always)]
     fn run(self) -> u64 {
         let mut sum = 0;
-        // Small enough for the first level cache, so that the second loop costs little.
-        for (logits, weights) in self.logits.chunks(1024).zip(self.weights.chunks_mut(1024)) {
-            for (&x, weight) in logits.iter().zip(&mut *weights) {
+        // Halves of so few weights cannot overflow, and need no lanes of 64 bits.
+        for (logits, weights) in self.logits.chunks(SUMMED).zip(self.weights.chunks_mut(SUMMED)) {
+            let (mut low, mut high) = (0u32, 0u32);
+            for (&x, weight) in logits.iter().zip(weights) {
                 *weight = exp_weight((x - self.max) * self.scale);
+                low += *weight & 0xffff;
+                high += *weight >> 16;
             }
-            sum += weights.iter().map(|&weight| u64::from(weight)).sum::<u64>();
+            sum += u64::from(low) + (u64::from(high) << 16);
         }
         sum
     }
