@@ -233,6 +233,57 @@ fn a_trace_is_the_same_again_and_goes_through_the_codec() {
     assert_eq!(last_line_json(&limited)["tokens"], 50);
 }
 
+/// A peer by an interpreter that ignores what it is given and takes a second for everything.
+#[cfg(unix)]
+#[test]
+fn a_peer_stands_beside_the_model_in_the_bench() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let files = Files::new();
+    let fake = files.path("python");
+    let script = r#"#!/bin/sh
+echo '{"name": "fake", "version": "7", "system": "none"}'
+while read -r name slots before steps; do
+  echo "{\"tokens\": $((slots * ${steps:-1})), \"seconds\": 1}"
+done
+"#;
+    fs::write(&fake, script).unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let ask = ["bench", "model", "--runs", "1", "--batches", "1,2,65"];
+    let weak = models("weak.gguf");
+    let peer = ["--peer", "llama.cpp", "--peer-python", text(&fake)];
+    let gguf = ["--peer-model", text(&weak)];
+    let report = last_line_json(&done(&[&ask, peer.as_slice(), &gguf, &["--json"]].concat()));
+    let side = &report["peer"];
+    assert_eq!(side["name"], "fake", "{report}");
+    assert_eq!(side["version"], "7", "{report}");
+    assert_eq!(side["prefill_tok_s"], 512.0, "{report}");
+    assert_eq!(side["decode_tok_s"]["2"], 32.0, "{report}");
+    // More slots than a peer is asked for.
+    assert!(
+        side["decode_ratio"]["65"].is_null() && !report["decode_tok_s"]["65"].is_null(),
+        "{report}"
+    );
+    let ratio = report["decode_tok_s"]["2"].as_f64().unwrap() / 32.0;
+    assert!(
+        (side["decode_ratio"]["2"].as_f64().unwrap() - ratio).abs() < 0.01,
+        "{report}"
+    );
+
+    // The weak model's own file serves the peer too, and a table has columns for both.
+    let table = done(&[&ask[..5], &["1", "--weak", text(&weak)], peer.as_slice()].concat());
+    assert!(
+        table.contains("ratio") && table.contains("fake: 7 (none)"),
+        "{table}"
+    );
+    let alone = last_line_json(&done(&[&ask[..5], &["1", "--json"]].concat()));
+    assert!(alone.get("peer").is_none(), "{alone}");
+
+    let said = refused(&[ask.as_slice(), &peer].concat());
+    assert!(said.contains("--peer-model"), "{said}");
+    assert_eq!(weir(&[ask.as_slice(), &gguf].concat()).status.code(), Some(2));
+}
+
 #[test]
 fn the_demo_is_exact() {
     let report = last_line_json(&done(&["demo", "--json", "--rounds", "1", "--max-tokens", "48"]));

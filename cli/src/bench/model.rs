@@ -1,23 +1,29 @@
-//! `weir bench model`: how fast the exact engine is, against the least that memory allows.
+//! `weir bench model`: how fast the exact engine is, against the least that memory allows and against a peer.
 
-use std::collections::BTreeMap;
+mod peer;
+mod report;
+
 use std::hint::black_box;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
-use serde::Serialize;
 use weir_model::{Model, Predict as _, Slot, Token};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
 use crate::clock::Stopwatch;
 use crate::models::{self, Machine};
-use crate::{progress, table};
+use crate::progress;
+use peer::Peer;
+use report::Report;
 
 /// Measures the exact engine: prefill, decoding of batches, loading, memory
 ///
 /// Each figure is the median of several runs. Beside decoding of one query stands its floor: the bytes of weights that a token
 /// reads over the bandwidth at which this machine reads memory. The digest is that of the golden logits: equal on every machine.
+/// With --peer another engine does the same work on the same number of threads, run by run in turn; ratios are ours over its.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model: a .gguf or .weir file, or "embedded"
@@ -31,30 +37,18 @@ pub(crate) struct Args {
     runs: u8,
     #[command(flatten)]
     machine: Machine,
+    /// Measure this engine too; benches/peers/install.sh installs it
+    #[arg(long, value_name = "NAME")]
+    peer: Option<peer::Name>,
+    /// Python that has the peer [default: target/peers/bin/python if it is there, else python3]
+    #[arg(long, value_name = "PATH", requires = "peer")]
+    peer_python: Option<PathBuf>,
+    /// The peer's model [default: --weak, where that is a GGUF file]
+    #[arg(long, value_name = "GGUF", requires = "peer")]
+    peer_model: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-}
-
-/// The keys of `--json`.
-#[derive(Debug, Serialize)]
-struct Report {
-    prefill_tok_s: f64,
-    /// Tokens of all slots together, by number of slots.
-    decode_tok_s: BTreeMap<usize, f64>,
-    load_s: f64,
-    /// Resident memory once the model has been used, in MiB.
-    rss_mb: f64,
-    kernel: &'static str,
-    threads: usize,
-    digest: String,
-    /// Bytes of weights that a token reads, in MiB.
-    weights_mb: f64,
-    /// Bandwidth at which all threads together read memory.
-    read_gb_s: f64,
-    /// Milliseconds of one token at one slot, and the least that the bandwidth allows.
-    token_ms: f64,
-    floor_ms: f64,
 }
 
 /// Tokens of a prompt.
@@ -63,47 +57,55 @@ const PROMPT: usize = 512;
 const BEFORE: usize = 32;
 const STEPS: usize = 16;
 
+/// Slots of the largest batch that a peer is asked for.
+const PEER_SLOTS: usize = 64;
+/// How long both rest before either is measured, so that no thread of the other still spins.
+const REST: Duration = Duration::from_millis(20);
+
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source = Source::weak(&args.weak);
     let slots = args.batches.iter().copied().max().unwrap_or(1).max(1);
     let positions = (slots * (BEFORE + STEPS).next_multiple_of(64)).max(2 * PROMPT);
     let options = args.machine.options(positions, 2 * PROMPT);
+    let place = match args.peer {
+        Some(name) => Some(peer::Place {
+            name,
+            python: peer::python(args.peer_python.as_deref()),
+            model: peer::model(args.peer_model.as_deref(), &args.weak)?,
+            threads: options.threads,
+        }),
+        None => None,
+    };
     let watch = Stopwatch::start();
     let mut model = models::load(&source, &options)?;
     let load_s = watch.seconds();
     let digest = model.golden_digest().context("golden logits")?;
     let info = model.info().clone();
+    let mut peer = place.map(|place| Peer::start(&place)).transpose()?;
 
     let bar = progress::bar(
         u64::from(args.runs) * (2 + args.batches.len() as u64),
         "Measuring",
         "runs",
     );
-    let read_gb_s = median(args.runs, &bar, || Ok(bandwidth(options.threads)))?;
-    let prefill_tok_s = median(args.runs, &bar, || prefill(&mut model))?;
-    let mut decode_tok_s = BTreeMap::new();
+    let read_gb_s = runs(args.runs, &bar, || Ok(bandwidth(options.threads)))?;
+    let prefill = in_turn(args.runs, &bar, Work::Prefill, &mut model, peer.as_mut())?;
+    let mut decode = Vec::new();
     for &batch in &args.batches {
-        let speed = median(args.runs, &bar, || decode(&mut model, batch))?;
-        decode_tok_s.insert(batch, speed);
+        let peer = peer.as_mut().filter(|_| batch <= PEER_SLOTS);
+        let speeds = in_turn(args.runs, &bar, Work::Decode { batch }, &mut model, peer)?;
+        decode.push((batch, speeds));
     }
     bar.finish_and_clear();
-    let token_ms = decode_tok_s.get(&1).map_or(0.0, |speed| 1e3 / speed);
-    let report = Report {
-        prefill_tok_s: tenth(prefill_tok_s),
-        decode_tok_s: decode_tok_s
-            .into_iter()
-            .map(|(n, speed)| (n, tenth(speed)))
-            .collect(),
-        load_s: (load_s * 1e3).round() / 1e3,
-        rss_mb: tenth(resident().unwrap_or(0.0)),
-        kernel: info.kernel.name(),
-        threads: options.threads,
+    let measured = report::Measured {
+        prefill,
+        decode,
+        load_s,
+        read_gb_s,
         digest,
-        weights_mb: tenth(info.bytes_per_token as f64 / MIB),
-        read_gb_s: tenth(read_gb_s),
-        token_ms: tenth(token_ms),
-        floor_ms: tenth(info.bytes_per_token as f64 / read_gb_s / 1e6),
+        threads: options.threads,
     };
+    let report = Report::new(measured, &info, peer.as_ref().map(Peer::hello));
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
@@ -112,33 +114,70 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-impl Report {
-    fn print(&self, name: &str) {
-        let row = |what: String, value: f64| vec![what, format!("{value:.1}")];
-        let mut rows = vec![
-            vec![
-                format!("{name} ({}, {} threads)", self.kernel, self.threads),
-                "tokens/s".into(),
-            ],
-            vec![],
-            row(format!("prefill, {PROMPT} tokens"), self.prefill_tok_s),
-        ];
-        for (slots, speed) in &self.decode_tok_s {
-            rows.push(row(format!("decode, {slots} slots together"), *speed));
+/// What is measured, of the exact engine and of a peer alike.
+#[derive(Clone, Copy, Debug)]
+enum Work {
+    /// A prompt of [`PROMPT`] tokens, without logits.
+    Prefill,
+    /// [`STEPS`] tokens of each slot, with logits, on top of [`BEFORE`] positions that are not timed.
+    Decode { batch: usize },
+}
+
+impl Work {
+    fn tokens(self) -> usize {
+        match self {
+            Self::Prefill => PROMPT,
+            Self::Decode { batch } => batch * STEPS,
         }
-        table::print(&rows);
-        println!(
-            "\nOne token at one slot: {} ms; the floor is {} ms ({} MiB of weights at {} GB/s).",
-            self.token_ms, self.floor_ms, self.weights_mb, self.read_gb_s
-        );
-        println!(
-            "Loaded in {} s; {} MiB resident. Golden logits: {}",
-            self.load_s, self.rss_mb, self.digest
-        );
+    }
+
+    /// Seconds that it takes the exact engine.
+    fn measure(self, model: &mut Model) -> Result<f64> {
+        match self {
+            Self::Prefill => prefill(model),
+            Self::Decode { batch } => decode(model, batch),
+        }
     }
 }
 
-/// Tokens of a prompt a second.
+/// Medians of tokens a second.
+#[derive(Clone, Copy, Debug)]
+struct Speeds {
+    ours: f64,
+    peer: Option<f64>,
+}
+
+/// Measures the exact engine and the peer run by run in turn, so that what slows the machine down slows both.
+fn in_turn(
+    count: u8,
+    bar: &ProgressBar,
+    work: Work,
+    model: &mut Model,
+    peer: Option<&mut Peer>,
+) -> Result<Speeds> {
+    let speed = |seconds: f64| work.tokens() as f64 / seconds;
+    let Some(peer) = peer else {
+        let ours = runs(count, bar, || Ok(speed(work.measure(model)?)))?;
+        return Ok(Speeds { ours, peer: None });
+    };
+    // Neither pays for its first touch of memory.
+    work.measure(model)?;
+    peer.measure(work)?;
+    let mut theirs = Vec::new();
+    let ours = runs(count, bar, || {
+        std::thread::sleep(REST);
+        let ours = work.measure(model)?;
+        std::thread::sleep(REST);
+        theirs.push(speed(peer.measure(work)?));
+        Ok(speed(ours))
+    })?;
+    Ok(Speeds {
+        ours,
+        peer: Some(median(theirs)),
+    })
+}
+
+/// Seconds of a prompt.
 fn prefill(model: &mut Model) -> Result<f64> {
     let tokens: Vec<Token> = (0..PROMPT).map(|i| token(model, i)).collect();
     let slot = model.open()?;
@@ -146,10 +185,10 @@ fn prefill(model: &mut Model) -> Result<f64> {
     model.prefill(slot, &tokens)?;
     let seconds = watch.seconds();
     model.close(slot);
-    Ok(PROMPT as f64 / seconds)
+    Ok(seconds)
 }
 
-/// Tokens of `batch` slots together a second, a step of all at a time.
+/// Seconds of [`STEPS`] tokens of `batch` slots together, a step of all at a time.
 fn decode(model: &mut Model, batch: usize) -> Result<f64> {
     let slots: Vec<Slot> = (0..batch).map(|_| model.open()).collect::<Result<_, _>>()?;
     for (i, &slot) in slots.iter().enumerate() {
@@ -166,7 +205,7 @@ fn decode(model: &mut Model, batch: usize) -> Result<f64> {
     }
     let seconds = watch.seconds();
     slots.into_iter().for_each(|slot| model.close(slot));
-    Ok((batch * STEPS) as f64 / seconds)
+    Ok(seconds)
 }
 
 /// Any token, another for every number.
@@ -201,27 +240,18 @@ fn bandwidth(threads: usize) -> f64 {
     (0..5).map(|_| pass()).fold(0.0, f64::max)
 }
 
-/// The middle of several measurements.
-fn median(runs: u8, bar: &ProgressBar, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
+/// The median of several measurements.
+fn runs(count: u8, bar: &ProgressBar, mut measure: impl FnMut() -> Result<f64>) -> Result<f64> {
     let mut values = Vec::new();
-    for _ in 0..runs {
+    for _ in 0..count {
         values.push(measure()?);
         bar.inc(1);
     }
+    Ok(median(values))
+}
+
+/// The middle of values, of which there is at least one.
+fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    Ok(values[values.len() / 2])
+    values[values.len() / 2]
 }
-
-/// Resident memory of this process in MiB, where the system tells.
-fn resident() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
-}
-
-fn tenth(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-const MIB: f64 = 1024.0 * 1024.0;
