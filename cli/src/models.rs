@@ -1,7 +1,7 @@
 //! Flags of commands that run a model, and opening one.
 
 use anyhow::{Context as _, Result};
-use weir_model::{Kernel, Model, Options, Tokenizer};
+use weir_model::{Kernel, Kv, Model, Options, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::kernel;
 
@@ -37,6 +37,7 @@ impl Machine {
             threads,
             kv_tokens,
             max_context,
+            kv: Kv::F32,
         }
     }
 }

@@ -4,10 +4,10 @@ use crate::config::{Engine, StrongConfig};
 use crate::strong::Strong;
 use crate::strong::exact::Exact;
 use anyhow::{Context, ensure};
-use weir_model::{Options, Predict, TokenizerMetadata};
+use weir_model::{Kv, Options, Predict, TokenizerMetadata};
 use weir_setup::source::{kernel, threads};
 use weir_setup::weak::report;
-use weir_setup::{Source, Weak};
+use weir_setup::{Source, Weak, prompts};
 
 /// Loads the strong model and checks that it speaks of the weak one's tokens.
 pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<dyn Strong>> {
@@ -23,11 +23,13 @@ pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<d
             threads: threads(config.threads),
             kv_tokens: config.kv_tokens,
             max_context: config.max_context,
+            kv: Kv::F32,
         };
         match source.model(&options) {
-            Ok(model) => {
+            Ok(mut model) => {
                 report("strong", &source, &model);
                 fits(model.max_context(), context);
+                prompts::share("strong", &mut model, &weak.prefixes)?;
                 return Ok(Box::new(Exact::new(model, vocab, config.kv_tokens)));
             }
             // A file that is damaged fails again below, with candle's reason.

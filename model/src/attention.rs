@@ -1,6 +1,6 @@
 //! Exact attention over the pages of one slot: SPEC 2.7.
 
-use crate::kv::PAGE;
+use crate::kv::{Number, PAGE, Part};
 use crate::math::exp;
 use crate::math::lanes::Pass;
 use crate::ops::tree;
@@ -15,7 +15,7 @@ pub(crate) struct Attend<'a, P> {
     pub(crate) len: usize,
     /// 1 / sqrt(width).
     pub(crate) scale: f32,
-    /// (keys `[width][PAGE]`, values `[PAGE][width]`) of at least `len` positions.
+    /// Keys and values of at least `len` positions.
     pub(crate) pages: P,
     /// Room for scores; its content does not matter.
     pub(crate) scores: &'a mut Vec<f32>,
@@ -23,7 +23,7 @@ pub(crate) struct Attend<'a, P> {
     pub(crate) out: &'a mut [f32],
 }
 
-impl<'a, P: Iterator<Item = (&'a [f32], &'a [f32])> + Clone> Pass for Attend<'_, P> {
+impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_, P> {
     type Output = ();
 
     #[inline(always)]
@@ -39,15 +39,15 @@ impl<'a, P: Iterator<Item = (&'a [f32], &'a [f32])> + Clone> Pass for Attend<'_,
         let pages = pages.take(len.div_ceil(PAGE));
         scores.resize(len.div_ceil(PAGE) * PAGE, 0.0);
         let (chunks, _) = scores.as_chunks_mut::<PAGE>();
-        for ((keys, _), scores) in pages.clone().zip(chunks) {
+        for (part, scores) in pages.clone().zip(chunks) {
             let mut sums = [0.0f32; PAGE];
-            for (q, keys) in query.iter().zip(keys.as_chunks::<PAGE>().0) {
+            for (q, keys) in query.iter().zip(part.keys.as_chunks::<PAGE>().0) {
                 for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum += q * key;
+                    *sum += q * key.float();
                 }
             }
-            for (score, sum) in scores.iter_mut().zip(sums) {
-                *score = sum * scale;
+            for ((score, sum), key_scale) in scores.iter_mut().zip(sums).zip(part.key_scales) {
+                *score = N::scaled(sum, *key_scale) * scale;
             }
         }
         // What comes after the query counts nothing: exp makes an exact zero of it.
@@ -76,38 +76,40 @@ impl<'a, P: Iterator<Item = (&'a [f32], &'a [f32])> + Clone> Pass for Attend<'_,
         let width = query.len();
         let mut at = 0;
         while at + 32 <= width {
-            mix::<32>(weights, len, pages.clone(), width, at, total, out);
+            mix::<N, 32>(weights, len, pages.clone(), width, at, total, out);
             at += 32;
         }
         while at + LANES <= width {
-            mix::<LANES>(weights, len, pages.clone(), width, at, total, out);
+            mix::<N, LANES>(weights, len, pages.clone(), width, at, total, out);
             at += LANES;
         }
     }
 }
 
-/// Elements `at .. at + N` of the weighted mean of the values.
+/// Elements `at .. at + W` of the weighted mean of the values.
 #[inline(always)]
-fn mix<'a, const N: usize>(
+fn mix<'a, N: Number, const W: usize>(
     weights: &[f32],
     len: usize,
-    pages: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    pages: impl Iterator<Item = Part<'a, N>>,
     width: usize,
     at: usize,
     total: f32,
     out: &mut [f32],
 ) {
-    let mut sums = [0.0f32; N];
-    for (weights, (_, values)) in weights[..len].chunks(PAGE).zip(pages) {
-        for (weight, value) in weights.iter().zip(values.chunks_exact(width)) {
-            if let Some(value) = value[at..].first_chunk::<N>() {
+    let mut sums = [0.0f32; W];
+    for (weights, part) in weights[..len].chunks(PAGE).zip(pages) {
+        let values = part.values.chunks_exact(width).zip(part.value_scales);
+        for (weight, (value, scale)) in weights.iter().zip(values) {
+            let weight = N::scaled(*weight, *scale);
+            if let Some(value) = value[at..].first_chunk::<W>() {
                 for (sum, v) in sums.iter_mut().zip(value) {
-                    *sum += weight * v;
+                    *sum += weight * v.float();
                 }
             }
         }
     }
-    for (out, sum) in out[at..at + N].iter_mut().zip(sums) {
+    for (out, sum) in out[at..at + W].iter_mut().zip(sums) {
         *out = sum / total;
     }
 }
@@ -115,6 +117,44 @@ fn mix<'a, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONES: [f32; PAGE] = [1.0; PAGE];
+
+    fn check<N: Number>(width: usize, query: &[f32], pages: &[Part<'_, N>]) {
+        let scale = 1.0 / (width as f32).sqrt();
+        for len in [1, 15, 64, 65, 130, 192] {
+            let mut out = vec![f32::NAN; width];
+            Attend {
+                query,
+                len,
+                scale,
+                pages: pages.iter().copied(),
+                scores: &mut vec![9.0; 3],
+                out: &mut out,
+            }
+            .run();
+            let score = |j: usize| -> f64 {
+                let page = &pages[j / PAGE];
+                let key = |d: usize| f64::from(page.keys[d * PAGE + j % PAGE].float());
+                let sum: f64 = (0..width).map(|d| f64::from(query[d]) * key(d)).sum();
+                sum * f64::from(page.key_scales[j % PAGE])
+            };
+            let weights: Vec<f64> = (0..len).map(|j| (score(j) * f64::from(scale)).exp()).collect();
+            let total: f64 = weights.iter().sum();
+            for (d, out) in out.iter().enumerate() {
+                let value = |j: usize| -> f64 {
+                    let page = &pages[j / PAGE];
+                    let value = f64::from(page.values[j % PAGE * width + d].float());
+                    value * f64::from(page.value_scales[j % PAGE])
+                };
+                let mean = weights.iter().enumerate().map(|(j, w)| w * value(j)).sum::<f64>() / total;
+                assert!(
+                    (f64::from(*out) - mean).abs() < 1e-5,
+                    "{width} {len} {d}: {out} {mean}"
+                );
+            }
+        }
+    }
 
     /// Against the textbook in f64, for lengths around pages and a width that is not a power of two.
     #[test]
@@ -129,36 +169,40 @@ mod tests {
                 })
                 .collect();
             let query: Vec<f32> = (0..width).map(|i| number(i * 11)).collect();
-            let scale = 1.0 / (width as f32).sqrt();
-            for len in [1, 15, 64, 65, 130, 192] {
-                let mut out = vec![f32::NAN; width];
-                let views = pages.iter().map(|(k, v)| (&k[..], &v[..]));
-                Attend {
-                    query: &query,
-                    len,
-                    scale,
-                    pages: views,
-                    scores: &mut vec![9.0; 3],
-                    out: &mut out,
-                }
-                .run();
-                let score = |j: usize| -> f64 {
-                    let keys = &pages[j / PAGE].0;
-                    (0..width)
-                        .map(|d| f64::from(query[d]) * f64::from(keys[d * PAGE + j % PAGE]))
-                        .sum()
-                };
-                let weights: Vec<f64> = (0..len).map(|j| (score(j) * f64::from(scale)).exp()).collect();
-                let total: f64 = weights.iter().sum();
-                for (d, out) in out.iter().enumerate() {
-                    let value = |j: usize| f64::from(pages[j / PAGE].1[j % PAGE * width + d]);
-                    let mean = weights.iter().enumerate().map(|(j, w)| w * value(j)).sum::<f64>() / total;
-                    assert!(
-                        (f64::from(*out) - mean).abs() < 1e-5,
-                        "{width} {len} {d}: {out} {mean}"
-                    );
-                }
-            }
+            let parts: Vec<_> = pages
+                .iter()
+                .map(|(keys, values)| Part {
+                    keys: &keys[..],
+                    values: &values[..],
+                    key_scales: &ONES,
+                    value_scales: &ONES,
+                })
+                .collect();
+            check(width, &query, &parts);
+        }
+    }
+
+    /// The same of codes, whose scales differ from position to position.
+    #[test]
+    fn codes_count_as_much_as_their_scales_say() {
+        for width in [16, 48, 64] {
+            let code = |i: usize| ((i * 7919 + 13) % 255) as i8;
+            let scales: Vec<[f32; PAGE]> = (0..6)
+                .map(|p| std::array::from_fn(|j| ((j * 31 + p * 17) % 64 + 1) as f32 / 4000.0))
+                .collect();
+            let codes: Vec<Vec<i8>> = (0..6)
+                .map(|p| (0..width * PAGE).map(|i| code(i * (p + 1) + p)).collect())
+                .collect();
+            let parts: Vec<_> = (0..3)
+                .map(|p| Part {
+                    keys: &codes[2 * p][..],
+                    values: &codes[2 * p + 1][..],
+                    key_scales: &scales[2 * p],
+                    value_scales: &scales[2 * p + 1],
+                })
+                .collect();
+            let query: Vec<f32> = (0..width).map(|i| code(i * 11) as f32 / 100.0).collect();
+            check(width, &query, &parts);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Hashes: of a model (SPEC 2.9) and of the logits it gives for golden inputs (SPEC 2.10).
 
 use crate::network::{Network, Part};
-use crate::{Error, Kernel, Model, Options, Predict, Token, testing};
+use crate::{Error, Kernel, Kv, Model, Options, Predict, Token, testing};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -79,7 +79,7 @@ pub(crate) fn self_check(options: &Options) -> Result<(), Error> {
     for tiny in testing::Tiny::GOLDEN {
         let bytes = testing::tiny_gguf(&tiny);
         let got = golden(&mut Model::from_bytes(tiny.name(), &bytes, &small)?)?;
-        let expected = expected(tiny.name())?;
+        let expected = expected(&vector(tiny.name(), options.kv))?;
         if got != expected {
             let kernel = Kernel::choose(options.kernel)?.name();
             return Err(Error::SelfCheck {
@@ -90,6 +90,14 @@ pub(crate) fn self_check(options: &Options) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Where the specification has the digest of a model with a kind of keys and values.
+pub(crate) fn vector(name: &str, kv: Kv) -> String {
+    match kv {
+        Kv::F32 => name.to_owned(),
+        Kv::Int8 => format!("{name}, kv int8"),
+    }
 }
 
 /// The digest that the specification has for `name`.

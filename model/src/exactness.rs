@@ -1,8 +1,10 @@
 //! Tests of the promise: logits depend on weights and tokens before, and on nothing else.
 
+mod prefixes;
+
 use crate::digest;
 use crate::testing::{Tiny, real, tiny_gguf};
-use crate::{Error, Kernel, Model, Options, Predict, Slot, Token, embedded};
+use crate::{Error, Kernel, Kv, Model, Options, Predict, Slot, Token, embedded};
 
 fn options(kernel: Kernel, threads: usize) -> Options {
     Options {
@@ -10,6 +12,7 @@ fn options(kernel: Kernel, threads: usize) -> Options {
         threads,
         kv_tokens: 2048,
         max_context: 1024,
+        kv: Kv::F32,
     }
 }
 
@@ -87,7 +90,14 @@ fn check(model: &mut Model, tokens: &[Token], expected: &[blake3::Hash]) {
 
 #[test]
 fn any_grouping_threads_and_kernel_give_the_same_logits() {
-    for config in Tiny::GOLDEN {
+    for (config, kv) in Tiny::GOLDEN
+        .into_iter()
+        .flat_map(|tiny| Kv::ALL.map(|kv| (tiny, kv)))
+    {
+        let options = |kernel, threads| Options {
+            kv,
+            ..options(kernel, threads)
+        };
         let tokens = tokens(150, config.vocab);
         let expected = grouped(&mut tiny(&config, &options(Kernel::Reference, 2)), &tokens, &[64]);
         for kernel in kernels().filter(|&k| k != Kernel::Reference) {
@@ -193,11 +203,16 @@ fn vectors() {
         .map(|config| (config.name(), tiny_gguf(config)));
     let mut digests = std::collections::BTreeMap::new();
     for (name, bytes) in tinies.chain([weak()]) {
-        for kernel in kernels() {
-            let mut model = Model::from_bytes(name, &bytes, &options(kernel, 2)).unwrap();
+        for (kernel, kv) in kernels().flat_map(|kernel| Kv::ALL.map(|kv| (kernel, kv))) {
+            let options = Options {
+                kv,
+                ..options(kernel, 2)
+            };
+            let mut model = Model::from_bytes(name, &bytes, &options).unwrap();
             let got = digest::golden(&mut model).unwrap();
-            let first = digests.entry(name).or_insert_with(|| got.clone());
-            assert_eq!(&got, first, "{name} {}", kernel.name());
+            let vector = digest::vector(name, kv);
+            let first = digests.entry(vector.clone()).or_insert_with(|| got.clone());
+            assert_eq!(&got, first, "{vector} {}", kernel.name());
         }
     }
     let file = |tiny: &Tiny| format!("{}/../vectors/{}.gguf", env!("CARGO_MANIFEST_DIR"), tiny.name());
@@ -217,9 +232,15 @@ fn vectors() {
         );
     }
     for (name, digest) in digests {
-        assert_eq!(digest, digest::expected(name).unwrap(), "{name}");
+        assert_eq!(digest, digest::expected(&name).unwrap(), "{name}");
     }
-    Model::self_check(&options(Kernel::Portable, 1)).unwrap();
+    for kv in Kv::ALL {
+        let options = Options {
+            kv,
+            ..options(Kernel::Portable, 1)
+        };
+        Model::self_check(&options).unwrap();
+    }
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use crate::attention::Attend;
 use crate::kernel::{self, Activations, Product};
-use crate::kv::Pool;
+use crate::kv::{Number, Pool};
 use crate::math::lanes;
 use crate::network::{Layer, Network};
 use crate::ops::{self, RmsNorm, SwiGlu};
 use crate::rope::Rope;
 use crate::weights::Matrix;
-use crate::{Error, Kernel, Slot, Token, team};
+use crate::{Error, Kernel, Kv, Slot, Token, team};
 use rayon::prelude::*;
 
 /// Most rows that go through the layers together.
@@ -126,12 +126,15 @@ pub(crate) fn layers(
                 .chunks_mut(width)
                 .chain(k.chunks_mut(width));
             heads.for_each(|head| rope.rotate(head, row.position));
-            pool.write(row.slot, row.position, index, k, &v[i * kv_len..][..kv_len]);
+            pool.write(row.slot, row.position, index, k, &v[i * kv_len..][..kv_len])?;
         }
         if !keep && index + 1 == network.layers.len() {
             return Ok(());
         }
-        attend(network, pool, means, index, rows, q, mixed)?;
+        match pool.kv() {
+            Kv::F32 => attend::<f32>(network, pool, means, index, rows, q, mixed)?,
+            Kv::Int8 => attend::<i8>(network, pool, means, index, rows, q, mixed)?,
+        }
         quantized.multiply(means, mixed, [(&layer.o, &mut *normed)])?;
         ops::add(x, normed);
         normalize(means, x, &layer.ffn_norm, config.epsilon, normed)?;
@@ -212,7 +215,7 @@ fn add_biases(layer: &Layer, q: &mut [f32], k: &mut [f32], v: &mut [f32]) {
 }
 
 /// Every head of every row; a row sees what the slot holds up to its own position.
-fn attend(
+fn attend<N: Number>(
     network: &Network,
     pool: &Pool,
     means: Means,
@@ -229,7 +232,7 @@ fn attend(
         kernel::float_env::check()?;
         let Row { slot, position, .. } = rows[i / heads];
         let head = i % heads / (heads / config.kv_heads);
-        let pages = pool.head(slot, layer, head);
+        let pages = pool.head::<N>(slot, layer, head);
         lanes::run(
             means.kernel,
             Attend {

@@ -2,8 +2,18 @@
 //!
 //! A page holds [`PAGE`] positions of one slot for every layer and head: keys as `[dimension][position]`, so that sixteen
 //! positions are sixteen lanes and a score needs no horizontal sum; values as `[position][dimension]` for the same reason.
+//!
+//! Slots that begin with the same registered prefix hold the same pages of it. A page with several holders is only read:
+//! a slot that goes on in the middle of one puts a copy in its place first.
 
-use crate::{Error, Slot};
+mod page;
+
+use std::sync::Arc;
+
+use crate::kernel::Activations;
+use crate::{Error, Kernel, Kv, Slot, Token};
+use page::Content;
+pub(crate) use page::{Number, Part};
 
 /// Positions per page.
 pub const PAGE: usize = 64;
@@ -11,46 +21,144 @@ pub const PAGE: usize = 64;
 const MAX_SLOTS: usize = 1 << 16;
 
 /// What one position holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Shape {
+    pub(crate) kv: Kv,
     pub(crate) layers: usize,
     pub(crate) heads: usize,
     /// Elements of a head.
     pub(crate) width: usize,
 }
 
+impl Shape {
+    /// Bytes of one position's keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        let head = match self.kv {
+            Kv::F32 => 4 * self.width,
+            Kv::Int8 => self.width + 4,
+        };
+        2 * self.layers * self.heads * head
+    }
+}
+
+/// Keys and values of [`PAGE`] positions; the pool's own have one holder, those of a prefix have more.
+type Page = Arc<Content>;
+
+fn is_shared(page: &Page) -> bool {
+    Arc::strong_count(page) > 1
+}
+
 /// One slot's tokens so far.
 #[derive(Debug, Default)]
 struct Sequence {
     len: usize,
-    /// Indices into `Pool::pages`; exactly as many as `len` needs.
-    pages: Vec<usize>,
+    /// Exactly as many as `len` needs.
+    pages: Vec<Page>,
+}
+
+impl Sequence {
+    /// The page that the next position goes into, if it must be copied before.
+    fn to_copy(&self) -> Option<&Page> {
+        let last = self.pages.last().filter(|_| !self.len.is_multiple_of(PAGE));
+        last.filter(|page| is_shared(page))
+    }
+
+    /// Pages to take before there are `more` positions, at least one.
+    fn missing(&self, more: usize) -> usize {
+        (self.len + more).div_ceil(PAGE) - self.pages.len() + usize::from(self.to_copy().is_some())
+    }
+}
+
+/// What slots that begin with the same tokens have in common.
+#[derive(Debug)]
+struct Prefix {
+    tokens: Vec<Token>,
+    /// Held here as long as there is a pool that knows them, so a slot's hold is never the only one.
+    pages: Vec<Page>,
 }
 
 /// All pages and slots.
 #[derive(Debug)]
 pub(crate) struct Pool {
     shape: Shape,
-    /// Pages that exist; they are made when first needed and then kept.
-    pages: Vec<Box<[f32]>>,
-    free: Vec<usize>,
+    /// Pages of this pool that exist, in use or free; they are made when first needed and then kept. Those of prefixes are
+    /// not among them.
+    made: usize,
+    free: Vec<Page>,
     /// Most pages there may be.
     limit: usize,
     slots: Vec<Option<Sequence>>,
+    prefixes: Vec<Arc<Prefix>>,
     max_context: usize,
+    kernel: Kernel,
+    /// Keys and values of the position that is being written, as codes.
+    coded: [Activations; 2],
 }
 
 impl Pool {
-    pub(crate) fn new(shape: Shape, positions: usize, max_context: usize) -> Self {
-        let limit = positions.div_ceil(PAGE);
+    pub(crate) fn new(shape: Shape, kernel: Kernel, positions: usize, max_context: usize) -> Self {
         Self {
             shape,
-            pages: Vec::new(),
+            kernel,
+            coded: Default::default(),
+            made: 0,
             free: Vec::new(),
-            limit,
+            limit: positions.div_ceil(PAGE),
             slots: Vec::new(),
+            prefixes: Vec::new(),
             max_context,
         }
+    }
+
+    /// A pool of the same shape, context and prefixes, with room and slots of its own.
+    pub(crate) fn beside(&self, positions: usize) -> Self {
+        Self {
+            prefixes: self.prefixes.clone(),
+            ..Self::new(self.shape, self.kernel, positions, self.max_context)
+        }
+    }
+
+    /// Shares the prefixes of another pool, if they have the same shape.
+    pub(crate) fn inherit(&mut self, from: &Self) {
+        if self.shape == from.shape {
+            self.prefixes.clone_from(&from.prefixes);
+        }
+    }
+
+    /// Keeps what `slot` of `from` holds, which is that of `tokens`, as a prefix. Its pages do not count as this pool's.
+    pub(crate) fn register(&mut self, tokens: &[Token], mut from: Self, slot: Slot) {
+        if let Some(sequence) = from.slots.get_mut(slot.0 as usize).and_then(Option::take) {
+            self.prefixes.push(Arc::new(Prefix {
+                tokens: tokens.to_vec(),
+                pages: sequence.pages,
+            }));
+        }
+    }
+
+    pub(crate) fn is_registered(&self, tokens: &[Token]) -> bool {
+        self.prefixes.iter().any(|prefix| prefix.tokens == tokens)
+    }
+
+    /// Begins an empty slot with the longest prefix that `tokens` begin with, and gives its length; takes no page.
+    ///
+    /// Only whole prefixes count: were parts shared too, the time that a prompt takes would tell how far it agrees with
+    /// one, and so the prefix, token by token.
+    pub(crate) fn adopt(&mut self, slot: Slot, tokens: &[Token]) -> usize {
+        let Some(Some(sequence)) = self.slots.get_mut(slot.0 as usize) else {
+            return 0;
+        };
+        if sequence.len > 0 {
+            return 0;
+        }
+        let fit = |prefix: &&Arc<Prefix>| {
+            prefix.tokens.len() <= self.max_context && tokens.starts_with(&prefix.tokens)
+        };
+        let fitting = self.prefixes.iter().filter(fit);
+        if let Some(prefix) = fitting.max_by_key(|prefix| prefix.tokens.len()) {
+            sequence.len = prefix.tokens.len();
+            sequence.pages.clone_from(&prefix.pages);
+        }
+        sequence.len
     }
 
     pub(crate) fn open(&mut self) -> Result<Slot, Error> {
@@ -82,7 +190,8 @@ impl Pool {
         };
         sequence.len = sequence.len.min(len);
         let keep = sequence.len.div_ceil(PAGE);
-        self.free.extend(sequence.pages.drain(keep..));
+        let given = sequence.pages.drain(keep..);
+        self.free.extend(given.filter(|page| !is_shared(page)));
     }
 
     /// Fails without effect unless every slot of `rows` is open and `rows` more positions fit.
@@ -104,7 +213,7 @@ impl Pool {
                     max: self.max_context,
                 });
             }
-            needed += len.div_ceil(PAGE) - sequence.pages.len();
+            needed += sequence.missing(more);
         }
         if needed > self.free_pages() {
             Err(self.full(needed * PAGE))
@@ -115,58 +224,87 @@ impl Pool {
 
     /// Adds a position and returns its number. Only after [`Pool::check`].
     pub(crate) fn push(&mut self, slot: Slot) -> Result<usize, Error> {
-        let full = self.full(1);
+        let sequence = self.get(slot).ok_or(Error::NoSlot(slot))?;
+        let fresh = if sequence.missing(1) > 0 {
+            let original = sequence.to_copy().cloned();
+            let mut page = self.take()?;
+            if let Some(original) = &original {
+                own(&mut page).copy_from(original);
+            }
+            Some((page, original.is_some()))
+        } else {
+            None
+        };
         let Some(Some(sequence)) = self.slots.get_mut(slot.0 as usize) else {
             return Err(Error::NoSlot(slot));
         };
-        if sequence.len == sequence.pages.len() * PAGE {
-            let page = match self.free.pop() {
-                Some(page) => page,
-                None if self.pages.len() < self.limit => {
-                    let Shape { layers, heads, width } = self.shape;
-                    self.pages
-                        .push(vec![0.0; layers * heads * width * PAGE * 2].into());
-                    self.pages.len() - 1
-                }
-                None => return Err(full),
-            };
+        if let Some((page, is_copy)) = fresh {
+            if is_copy {
+                sequence.pages.pop();
+            }
             sequence.pages.push(page);
         }
         sequence.len += 1;
         Ok(sequence.len - 1)
     }
 
-    /// Stores keys and values, `[head][width]` each, of one layer of a position.
-    pub(crate) fn write(&mut self, slot: Slot, position: usize, layer: usize, keys: &[f32], values: &[f32]) {
-        let Shape { heads, width, .. } = self.shape;
-        let Some(Some(sequence)) = self.slots.get(slot.0 as usize) else {
-            return;
+    /// Stores keys and values, `[head][width]` each, of one layer of a position that was pushed.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], where they are quantized.
+    pub(crate) fn write(
+        &mut self,
+        slot: Slot,
+        position: usize,
+        layer: usize,
+        keys: &[f32],
+        values: &[f32],
+    ) -> Result<(), Error> {
+        let Shape { kv, heads, width, .. } = self.shape;
+        let Some(Some(sequence)) = self.slots.get_mut(slot.0 as usize) else {
+            return Err(Error::NoSlot(slot));
         };
-        let page = &mut self.pages[sequence.pages[position / PAGE]];
+        let page = own(&mut sequence.pages[position / PAGE]);
         let at = position % PAGE;
-        for head in 0..heads {
-            let part = width * PAGE;
-            let (k, v) = page[(layer * heads + head) * 2 * part..][..2 * part].split_at_mut(part);
-            for (d, &key) in keys[head * width..][..width].iter().enumerate() {
-                k[d * PAGE + at] = key;
+        let of = |head: usize| head * width..(head + 1) * width;
+        match kv {
+            Kv::F32 => {
+                for head in 0..heads {
+                    let (keys, values) = (&keys[of(head)], &values[of(head)]);
+                    page.put(width, layer * heads + head, at, keys, values);
+                }
             }
-            v[at * width..][..width].copy_from_slice(&values[head * width..][..width]);
+            Kv::Int8 => {
+                let [coded_keys, coded_values] = &mut self.coded;
+                coded_keys.quantize(self.kernel, 1, keys, heads * width, width)?;
+                coded_values.quantize(self.kernel, 1, values, heads * width, width)?;
+                let (keys, values) = (coded_keys.tile(0), coded_values.tile(0));
+                for head in 0..heads {
+                    let keys = (&keys.codes.as_flattened()[of(head)], keys.scales[head]);
+                    let values = (&values.codes.as_flattened()[of(head)], values.scales[head]);
+                    page.put_codes(width, layer * heads + head, at, keys, values);
+                }
+            }
         }
+        Ok(())
     }
 
-    /// The pages of one head of a layer, in order: (keys `[width][PAGE]`, values `[PAGE][width]`).
-    pub(crate) fn head(
+    /// The pages of one head of a layer, in order; N is what the shape's kind is kept as.
+    pub(crate) fn head<N: Number>(
         &self,
         slot: Slot,
         layer: usize,
         head: usize,
-    ) -> impl Iterator<Item = (&[f32], &[f32])> + Clone {
-        let part = self.shape.width * PAGE;
-        let at = (layer * self.shape.heads + head) * 2 * part;
+    ) -> impl Iterator<Item = Part<'_, N>> + Clone {
+        let Shape { heads, width, .. } = self.shape;
         let pages = self.get(slot).map_or(&[][..], |sequence| &sequence.pages);
         pages
             .iter()
-            .map(move |&page| self.pages[page][at..][..2 * part].split_at(part))
+            .map(move |page| N::part(page, width, layer * heads + head))
+    }
+
+    pub(crate) fn kv(&self) -> Kv {
+        self.shape.kv
     }
 
     pub(crate) fn len(&self, slot: Slot) -> usize {
@@ -177,12 +315,23 @@ impl Pool {
         self.max_context
     }
 
+    fn take(&mut self) -> Result<Page, Error> {
+        if let Some(page) = self.free.pop() {
+            return Ok(page);
+        }
+        if self.made == self.limit {
+            return Err(self.full(1));
+        }
+        self.made += 1;
+        Ok(Arc::new(Content::new(&self.shape)))
+    }
+
     fn get(&self, slot: Slot) -> Option<&Sequence> {
         self.slots.get(slot.0 as usize)?.as_ref()
     }
 
     fn free_pages(&self) -> usize {
-        self.limit - self.pages.len() + self.free.len()
+        self.limit - self.made + self.free.len()
     }
 
     fn full(&self, needed: usize) -> Error {
@@ -193,58 +342,10 @@ impl Pool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_are_used_again() {
-        let mut pool = Pool::new(
-            Shape {
-                layers: 1,
-                heads: 1,
-                width: 16,
-            },
-            3 * PAGE,
-            1000,
-        );
-        let a = pool.open().unwrap();
-        for i in 0..PAGE + 1 {
-            assert_eq!(pool.push(a).unwrap(), i);
-        }
-        let b = pool.open().unwrap();
-        assert!(pool.check([b].into_iter().cycle().take(PAGE + 1)).is_err());
-        pool.truncate(a, PAGE);
-        pool.check([b].into_iter().cycle().take(2 * PAGE)).unwrap();
-        pool.close(a);
-        assert!(matches!(pool.push(a), Err(Error::NoSlot(_))));
-        for _ in 0..3 * PAGE {
-            pool.push(b).unwrap();
-        }
-        assert!(matches!(pool.push(b), Err(Error::PoolFull { .. })));
-        assert_eq!((pool.len(a), pool.len(b)), (0, 3 * PAGE));
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let mut pool = Pool::new(
-            Shape {
-                layers: 2,
-                heads: 2,
-                width: 16,
-            },
-            200,
-            1000,
-        );
-        let slot = pool.open().unwrap();
-        for p in 0..70 {
-            let at = pool.push(slot).unwrap();
-            let keys: Vec<f32> = (0..32).map(|i| (p * 100 + i) as f32).collect();
-            let values: Vec<f32> = keys.iter().map(|k| -k).collect();
-            pool.write(slot, at, 1, &keys, &values);
-        }
-        let (keys, values) = pool.head(slot, 1, 1).nth(1).unwrap();
-        assert_eq!(keys[3 * PAGE + 5], (69 * 100 + 16 + 3) as f32);
-        assert_eq!(values[5 * 16 + 3], -((69 * 100 + 16 + 3) as f32));
-    }
+/// A page's content for writing: there is no way to that of a shared page.
+fn own(page: &mut Page) -> &mut Content {
+    Arc::get_mut(page).expect("a position that is written is in a page of the slot's own")
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ pub struct Info {
     pub bytes: u64,
     /// Bytes of the weights that one token's pass reads: all, but for an embedding that is not the head too.
     pub bytes_per_token: u64,
+    /// Bytes of keys and values of one position of a slot.
+    pub kv_bytes: usize,
     /// The kernel chosen at load.
     pub kernel: Kernel,
 }
@@ -87,12 +89,38 @@ impl Model {
         Self::new(Arc::new(weights), threads, options)
     }
 
-    /// Another instance on the same weights, with slots, threads and kernel of its own.
+    /// Another instance on the same weights, with slots, threads and kernel of its own. It has this one's shared prefixes,
+    /// where both keep the same kind of keys and values.
     ///
     /// # Errors
     /// [`Error::Kernel`].
     pub fn twin(&self, options: &Options) -> Result<Self, Error> {
-        Self::new(Arc::clone(&self.weights), start(options)?, options)
+        let mut twin = Self::new(Arc::clone(&self.weights), start(options)?, options)?;
+        twin.pool.inherit(&self.pool);
+        Ok(twin)
+    }
+
+    /// Computes `tokens` once and for all: from now on, a [`Predict::prefill`] of an empty slot that begins with them takes
+    /// their keys and values (those of the longest, where several fit) and computes the rest only. No logit changes a bit.
+    ///
+    /// What is shared is kept as long as the model or a twin lives, in memory beyond [`Options::kv_tokens`]; a slot that
+    /// begins with it takes from the pool only what it holds besides, in whole pages of [`PAGE`](crate::PAGE) positions. A prompt's
+    /// time tells whether it begins with something shared: share what the operator wrote, never what a user did.
+    ///
+    /// # Errors
+    /// As [`Predict::prefill`], and then nothing is shared.
+    pub fn share(&mut self, tokens: &[Token]) -> Result<(), Error> {
+        if tokens.is_empty() || self.pool.is_registered(tokens) {
+            return Ok(());
+        }
+        let aside = self.pool.beside(tokens.len());
+        let pool = std::mem::replace(&mut self.pool, aside);
+        let fed = self
+            .open()
+            .and_then(|slot| self.prefill(slot, tokens).map(|()| slot));
+        let aside = std::mem::replace(&mut self.pool, pool);
+        self.pool.register(tokens, aside, fed?);
+        Ok(())
     }
 
     /// Computes the golden logits of a tiny built-in model with the kernel and threads of `options`, and compares their
@@ -109,7 +137,8 @@ impl Model {
         self.weights.hash
     }
 
-    /// SHA-256 of the logits of the golden tokens (SPEC 2.10): the same on every machine, kernel and number of threads.
+    /// SHA-256 of the logits of the golden tokens (SPEC 2.10) with this model's kind of keys and values: the same on every
+    /// machine, kernel and number of threads.
     ///
     /// # Errors
     /// As [`Predict::step`]; it takes two slots of 28 positions at most.
@@ -136,6 +165,7 @@ impl Model {
             max_context,
         );
         let shape = kv::Shape {
+            kv: options.kv,
             layers: config.layers,
             heads: config.kv_heads,
             width: config.head_dim,
@@ -161,13 +191,14 @@ impl Model {
             layers: config.layers,
             bytes,
             bytes_per_token: bytes - unread,
+            kv_bytes: shape.bytes(),
             kernel,
         };
         let means = Means {
             kernel,
             threads: threads.current_num_threads(),
         };
-        let pool = Pool::new(shape, options.kv_tokens, max_context);
+        let pool = Pool::new(shape, kernel, options.kv_tokens, max_context);
         Ok(Self {
             info,
             means,
@@ -241,9 +272,15 @@ impl Predict for Model {
 
     fn prefill(&mut self, slot: Slot, tokens: &[Token]) -> Result<(), Error> {
         let row = |&token: &Token| (slot, token);
-        self.check(tokens.iter().map(row))?;
-        tokens
-            .chunks(CHUNK)
+        let shared = self.pool.adopt(slot, tokens);
+        let rest = &tokens[shared..];
+        if let Err(error) = self.check(rest.iter().map(row)) {
+            if shared > 0 {
+                self.pool.truncate(slot, 0);
+            }
+            return Err(error);
+        }
+        rest.chunks(CHUNK)
             .try_for_each(|chunk| self.feed(chunk.iter().map(row), false))
     }
 

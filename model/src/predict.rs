@@ -39,7 +39,7 @@ pub trait Predict: Send {
     /// Rolls back to the first `len` positions; does nothing if there are no more than that.
     fn truncate(&mut self, slot: Slot, len: usize);
 
-    /// Feeds `tokens` without computing logits.
+    /// Feeds `tokens` without computing logits. What is fed to an empty slot may begin with something computed before.
     ///
     /// # Errors
     /// See [`Predict::step`].

@@ -4,8 +4,9 @@ use candle_core::quantized::gguf_file::Content;
 use candle_core::{Device, Tensor};
 use candle_transformers::models::{quantized_llama, quantized_qwen2};
 use std::fs::File;
+use std::path::Path;
 use weir_model::testing::real;
-use weir_model::{Model, Options, Predict, Tokenizer};
+use weir_model::{Kv, Model, Options, Predict, Tokenizer};
 
 const TEXT: &str = "The water mill stood where the valley narrowed. For three hundred years its wheel had turned with the \
     stream, grinding the barley and rye that farmers brought down from the hills. When the railway came, the farmers began \
@@ -39,6 +40,22 @@ fn score(tokens: &[u32], mut logits: impl FnMut(usize, u32) -> Vec<f32>) -> Scor
     }
 }
 
+fn ours(path: &Path, tokens: &[u32], kv: Kv) -> Score {
+    let options = Options {
+        kv,
+        ..Options::default()
+    };
+    let mut model = Model::load(path, &options).unwrap();
+    let slot = model.open().unwrap();
+    score(tokens, |_, token| {
+        let mut row = Vec::new();
+        model
+            .step(&[(slot, token)], &mut |_, logits| row = logits.to_vec())
+            .unwrap();
+        row
+    })
+}
+
 /// Compares on the first `count` tokens of [`TEXT`]; `candle` opens candle's model.
 fn compare<F>(name: &str, count: usize, candle: impl Fn(Content, &mut File) -> F)
 where
@@ -48,16 +65,7 @@ where
     let tokens = Tokenizer::load(&path).unwrap().encode(TEXT);
     let tokens = &tokens[..count.min(tokens.len())];
 
-    let mut model = Model::load(&path, &Options::default()).unwrap();
-    let slot = model.open().unwrap();
-    let ours = score(tokens, |_, token| {
-        let mut row = Vec::new();
-        model
-            .step(&[(slot, token)], &mut |_, logits| row = logits.to_vec())
-            .unwrap();
-        row
-    });
-
+    let ours = ours(&path, tokens, Kv::F32);
     let mut file = File::open(&path).unwrap();
     let content = Content::read(&mut file).unwrap();
     let mut forward = candle(content, &mut file);
@@ -100,4 +108,22 @@ fn qwen2_predicts_as_in_candle() {
         let mut model = quantized_qwen2::ModelWeights::from_gguf(content, file, &Device::Cpu).unwrap();
         move |input: &Tensor, position| model.forward(input, position)
     });
+}
+
+#[test]
+fn keys_and_values_of_8_bits_predict_nearly_as_well() {
+    for (name, count) in [
+        ("smollm2-135m-instruct-q4_1.gguf", 1000),
+        ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", 1000),
+    ] {
+        let Some(path) = real(name) else { continue };
+        let tokens = Tokenizer::load(&path).unwrap().encode(TEXT);
+        let tokens = &tokens[..count.min(tokens.len())];
+        let [wide, coded] = Kv::ALL.map(|kv| ours(&path, tokens, kv).perplexity);
+        eprintln!(
+            "{name}: perplexity {coded:.4} over {} tokens, with f32 {wide:.4}",
+            tokens.len()
+        );
+        assert!((coded / wide - 1.0).abs() < 0.02, "{coded}, with f32 {wide}");
+    }
 }

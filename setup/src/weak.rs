@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use weir_codec::{Settings, Vocabulary, agreement};
-use weir_model::{Model, Options, PAGE, Predict, Tokenizer};
+use weir_model::{Kv, Model, Options, PAGE, Predict, Token, Tokenizer};
 use weir_wire::Agreement;
 
+use crate::prompts;
 use crate::session::SessionConfig;
 use crate::source::{EMBEDDED, Source, kernel, threads, vocabulary};
 
@@ -23,6 +24,11 @@ pub struct WeakConfig {
     pub kv_tokens: usize,
     /// Most positions of one query; both ends alike, lowered to what the model was made for.
     pub max_context: usize,
+    /// What keys and values are kept as; both ends alike, as it changes what is predicted.
+    pub kv: Kv,
+    /// System prompts that are computed at the start, once for all queries. They change no token, so they are each end's
+    /// own affair.
+    pub system_prompts: Vec<String>,
 }
 
 impl Default for WeakConfig {
@@ -33,6 +39,8 @@ impl Default for WeakConfig {
             threads: 0,
             kv_tokens: 65_536,
             max_context: 4096,
+            kv: Kv::F32,
+            system_prompts: Vec::new(),
         }
     }
 }
@@ -73,6 +81,7 @@ impl WeakConfig {
                 .checked_mul(pools)
                 .context("weak.kv_tokens: too many")?,
             max_context: self.max_context,
+            kv: self.kv,
         })
     }
 }
@@ -85,8 +94,10 @@ pub struct Weak {
     pub vocabulary: Vocabulary,
     /// What encoder and decoder must have alike.
     pub settings: Settings,
-    /// Holds the weights.
+    /// Holds the weights, and what begins with `prefixes`.
     pub model: Model,
+    /// The tokens that a conversation with one of the configured system prompts begins with.
+    pub prefixes: Vec<Vec<Token>>,
     /// What `model` was loaded with, for twins.
     pub options: Options,
     /// What the opening compares.
@@ -102,20 +113,23 @@ impl Weak {
         let options = config.options(session.batches, layout)?;
         let source = Source::weak(&config.file);
         let tokenizer = source.tokenizer()?;
-        let model = source.model(&options)?;
+        let mut model = source.model(&options)?;
         let settings = session.settings();
         let agreement = Agreement {
             model: model.hash(),
             tokenizer: tokenizer.hash(),
             codec: agreement(&settings),
-            service: service(session.slots, config.kv_tokens, model.max_context()),
+            service: service(session.slots, config.kv_tokens, model.max_context(), config.kv),
         };
         report("weak", &source, &model);
+        let prefixes = prompts::prefixes(&config.system_prompts, &tokenizer, config.kv_tokens)?;
+        prompts::share("weak", &mut model, &prefixes)?;
         Ok(Self {
             vocabulary: vocabulary(&tokenizer),
             tokenizer,
             settings,
             model,
+            prefixes,
             options,
             agreement,
         })
@@ -131,19 +145,21 @@ pub fn report(role: &str, source: &Source, model: &Model) {
         parameters = info.parameters,
         kernel = info.kernel.name(),
         context = model.max_context(),
+        kv_bytes = info.kv_bytes,
         hash = blake3::Hash::from(model.hash()).to_hex().as_str(),
         "{role} model"
     );
 }
 
-/// Hash of the sizes by which outer admits queries: were inner's smaller, the first query that does not fit would end
-/// the session. SPEC 6.2.
-fn service(slots: u8, kv_tokens: usize, max_context: usize) -> [u8; 32] {
+/// Hash of the sizes by which outer admits queries, and of the kind of keys and values: were inner's sizes smaller, the
+/// first query that does not fit would end the session; were its kind another, it would predict something else. SPEC 6.2.
+fn service(slots: u8, kv_tokens: usize, max_context: usize, kv: Kv) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"weir service 1");
     hasher.update(&[slots]);
     hasher.update(&(kv_tokens as u64).to_be_bytes());
     hasher.update(&(max_context as u64).to_be_bytes());
+    hasher.update(&[kv as u8]);
     *hasher.finalize().as_bytes()
 }
 
@@ -152,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_opening_compares_whatever_admits_a_query() {
+    fn the_opening_compares_whatever_admits_a_query_or_changes_a_prediction() {
         let load = |weak: &WeakConfig, slots| {
             let session = SessionConfig {
                 slots,
@@ -180,16 +196,22 @@ mod tests {
                 max_context: 255,
                 ..weak.clone()
             },
+            WeakConfig {
+                kv: Kv::Int8,
+                ..weak.clone()
+            },
         ] {
             assert_ne!(ours, load(&other, 4));
         }
-        // Threads and kernels are each end's own affair, and so is a context beyond what the model was made for.
-        let wide = |max_context| WeakConfig {
+        // Threads, kernels and system prompts are each end's own affair, and so is a context beyond what the model was made
+        // for.
+        let wide = |max_context, prompts: &[&str]| WeakConfig {
             max_context,
             kernel: "portable".to_owned(),
+            system_prompts: prompts.iter().map(|&prompt| prompt.to_owned()).collect(),
             ..weak.clone()
         };
-        assert_eq!(load(&wide(4096), 4), load(&wide(1 << 20), 4));
+        assert_eq!(load(&wide(4096, &[]), 4), load(&wide(1 << 20, &["Be brief."]), 4));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use crate::math::lanes::{self, Pass};
 use crate::ops::TINY;
-use crate::weights::STRIP;
 use crate::{Error, Kernel, team};
 
 /// Most rows that lie side by side: a kernel multiplies them together.
@@ -78,15 +77,15 @@ impl Activations {
         (self.rows, self.cols, self.block) = (x.len() / cols, cols, block);
         self.width = self.rows.next_power_of_two().min(TILE);
         let (tiles, width) = (self.rows.div_ceil(self.width), self.width);
-        let (strips, blocks) = (cols / STRIP * width, cols / block * width);
-        self.codes.resize(tiles * strips * 8, [0; 4]);
-        self.sums.resize(tiles * strips * 2, 0);
+        let (quads, halves, blocks) = (cols / 4 * width, cols / 16 * width, cols / block * width);
+        self.codes.resize(tiles * quads, [0; 4]);
+        self.sums.resize(tiles * halves, 0);
         self.scales.resize(tiles * blocks, 0.0);
         let share = team::share(tiles, team::worth(threads, x.len()));
         let parts = x
             .chunks(share * width * cols)
-            .zip(self.codes.chunks_mut(share * strips * 8))
-            .zip(self.sums.chunks_mut(share * strips * 2))
+            .zip(self.codes.chunks_mut(share * quads))
+            .zip(self.sums.chunks_mut(share * halves))
             .zip(self.scales.chunks_mut(share * blocks));
         team::each(parts, |(((x, codes), sums), scales)| {
             let pass = Quantize {
@@ -124,12 +123,13 @@ impl Activations {
     #[inline(always)]
     pub(crate) fn tile(&self, tile: usize) -> Tile<'_> {
         let width = self.width;
-        let (strips, blocks) = (self.cols / STRIP * width, self.cols / self.block * width);
+        let (quads, halves) = (self.cols / 4 * width, self.cols / 16 * width);
+        let blocks = self.cols / self.block * width;
         Tile {
             width,
-            codes: &self.codes[tile * strips * 8..][..strips * 8],
+            codes: &self.codes[tile * quads..][..quads],
             scales: &self.scales[tile * blocks..][..blocks],
-            sums: &self.sums[tile * strips * 2..][..strips * 2],
+            sums: &self.sums[tile * halves..][..halves],
         }
     }
 }

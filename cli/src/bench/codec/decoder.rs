@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use weir_codec::{Decoder, Sampling, Settings};
-use weir_model::{Kernel, Options};
+use weir_model::{Kernel, Kv, Options};
 use weir_setup::Source;
 use weir_setup::source::vocabulary;
 use weir_wire::frame::{self, Frame, Sealed};
@@ -139,6 +139,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
         threads: args.threads,
         kv_tokens: args.pool,
         max_context: args.context,
+        kv: Kv::F32,
     };
     let (model, spent) = Timed::new(source.model(&options)?);
     let mut decoder = Decoder::new(
