@@ -7,10 +7,13 @@ use crate::ops::tree;
 
 const LANES: usize = 16;
 
-/// One query head at one position.
+/// The query heads at one position that share a head of keys and values: what one loads of a page, the others find in the
+/// nearest cache.
 pub(crate) struct Attend<'a, P> {
-    /// `[width]`; width is a multiple of 16.
-    pub(crate) query: &'a [f32],
+    /// `[head][width]`
+    pub(crate) queries: &'a [f32],
+    /// Elements of a head; a multiple of 16.
+    pub(crate) width: usize,
     /// Positions seen, the query's own included: at least one.
     pub(crate) len: usize,
     /// 1 / sqrt(width).
@@ -19,7 +22,7 @@ pub(crate) struct Attend<'a, P> {
     pub(crate) pages: P,
     /// Room for scores; its content does not matter.
     pub(crate) scores: &'a mut Vec<f32>,
-    /// `[width]`
+    /// `[head][width]`
     pub(crate) out: &'a mut [f32],
 }
 
@@ -29,89 +32,118 @@ impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_,
     #[inline(always)]
     fn run(self) {
         let Self {
-            query,
+            queries,
+            width,
             len,
             scale,
             pages,
             scores,
             out,
         } = self;
-        let pages = pages.take(len.div_ceil(PAGE));
-        scores.resize(len.div_ceil(PAGE) * PAGE, 0.0);
-        let (chunks, _) = scores.as_chunks_mut::<PAGE>();
-        for (part, scores) in pages.clone().zip(chunks) {
-            let mut sums = [0.0f32; PAGE];
-            for (q, keys) in query.iter().zip(part.keys.as_chunks::<PAGE>().0) {
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum += q * key.float();
-                }
-            }
-            for ((score, sum), key_scale) in scores.iter_mut().zip(sums).zip(part.key_scales) {
-                *score = N::scaled(sum, *key_scale) * scale;
+        let heads = queries.len() / width;
+        let padded = len.div_ceil(PAGE) * PAGE;
+        let pages = pages.take(padded / PAGE);
+        // [head][position], then the sum of each head
+        scores.resize(heads * (padded + 1), 0.0);
+        let (scores, totals) = scores.split_at_mut(heads * padded);
+        for (part, first) in pages.clone().zip((0..).step_by(PAGE)) {
+            for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(padded)) {
+                score(query, &part, scale, &mut scores[first..]);
             }
         }
-        // What comes after the query counts nothing: exp makes an exact zero of it.
-        scores[len..].fill(f32::NEG_INFINITY);
-
-        let (scores, _) = scores.as_chunks_mut::<LANES>();
-        let mut best = [f32::NEG_INFINITY; LANES];
-        for score in &*scores {
-            for (best, &s) in best.iter_mut().zip(score) {
-                *best = if s > *best { s } else { *best };
+        for (scores, total) in scores.chunks_exact_mut(padded).zip(&mut *totals) {
+            // What comes after the query counts nothing: exp makes an exact zero of it.
+            scores[len..].fill(f32::NEG_INFINITY);
+            *total = exponentiate(scores);
+        }
+        out.fill(0.0);
+        for (part, first) in pages.zip((0..).step_by(PAGE)) {
+            let end = len.min(first + PAGE);
+            for (weights, out) in scores.chunks_exact(padded).zip(out.chunks_exact_mut(width)) {
+                mix(&weights[first..end], &part, out);
             }
         }
-        let max = best
-            .into_iter()
-            .fold(f32::NEG_INFINITY, |max, s| if s > max { s } else { max });
-        let mut sums = [0.0; LANES];
-        for score in &mut *scores {
-            for (sum, s) in sums.iter_mut().zip(score) {
-                *s = exp(*s - max);
-                *sum += *s;
-            }
-        }
-        let total = tree(sums);
-
-        let weights = scores.as_flattened();
-        let width = query.len();
-        let mut at = 0;
-        while at + 32 <= width {
-            mix::<N, 32>(weights, len, pages.clone(), width, at, total, out);
-            at += 32;
-        }
-        while at + LANES <= width {
-            mix::<N, LANES>(weights, len, pages.clone(), width, at, total, out);
-            at += LANES;
+        for (out, total) in out.chunks_exact_mut(width).zip(totals) {
+            out.iter_mut().for_each(|out| *out /= *total);
         }
     }
 }
 
-/// Elements `at .. at + W` of the weighted mean of the values.
+/// Scores of a page's positions.
 #[inline(always)]
-fn mix<'a, N: Number, const W: usize>(
+fn score<N: Number>(query: &[f32], part: &Part<'_, N>, scale: f32, scores: &mut [f32]) {
+    let mut sums = [0.0f32; PAGE];
+    for (q, keys) in query.iter().zip(part.keys.as_chunks::<PAGE>().0) {
+        for (sum, key) in sums.iter_mut().zip(keys) {
+            *sum += q * key.float();
+        }
+    }
+    for ((score, sum), key_scale) in scores.iter_mut().zip(sums).zip(part.key_scales) {
+        *score = N::scaled(sum, *key_scale) * scale;
+    }
+}
+
+/// `exp(score - best)` in place; gives the sum.
+#[inline(always)]
+fn exponentiate(scores: &mut [f32]) -> f32 {
+    let (scores, _) = scores.as_chunks_mut::<LANES>();
+    let mut best = [f32::NEG_INFINITY; LANES];
+    for score in &*scores {
+        for (best, &s) in best.iter_mut().zip(score) {
+            *best = if s > *best { s } else { *best };
+        }
+    }
+    let max = best
+        .into_iter()
+        .fold(f32::NEG_INFINITY, |max, s| if s > max { s } else { max });
+    let mut sums = [0.0; LANES];
+    for score in scores {
+        for (sum, s) in sums.iter_mut().zip(score) {
+            *s = exp(*s - max);
+            *sum += *s;
+        }
+    }
+    tree(sums)
+}
+
+/// Adds a page's values, by weight, position after position.
+#[inline(always)]
+fn mix<N: Number>(weights: &[f32], part: &Part<'_, N>, out: &mut [f32]) {
+    let width = out.len();
+    let mut at = 0;
+    while at + 64 <= width {
+        mix_some::<N, 64>(weights, part, width, at, out);
+        at += 64;
+    }
+    while at + LANES <= width {
+        mix_some::<N, LANES>(weights, part, width, at, out);
+        at += LANES;
+    }
+}
+
+/// Elements `at .. at + W`, whose sums stay in registers.
+#[inline(always)]
+fn mix_some<N: Number, const W: usize>(
     weights: &[f32],
-    len: usize,
-    pages: impl Iterator<Item = Part<'a, N>>,
+    part: &Part<'_, N>,
     width: usize,
     at: usize,
-    total: f32,
     out: &mut [f32],
 ) {
-    let mut sums = [0.0f32; W];
-    for (weights, part) in weights[..len].chunks(PAGE).zip(pages) {
-        let values = part.values.chunks_exact(width).zip(part.value_scales);
-        for (weight, (value, scale)) in weights.iter().zip(values) {
-            let weight = N::scaled(*weight, *scale);
-            if let Some(value) = value[at..].first_chunk::<W>() {
-                for (sum, v) in sums.iter_mut().zip(value) {
-                    *sum += weight * v.float();
-                }
+    let Some(out) = out[at..].first_chunk_mut::<W>() else {
+        return;
+    };
+    let mut sums = *out;
+    let values = part.values.chunks_exact(width).zip(part.value_scales);
+    for (weight, (value, scale)) in weights.iter().zip(values) {
+        let weight = N::scaled(*weight, *scale);
+        if let Some(value) = value[at..].first_chunk::<W>() {
+            for (sum, v) in sums.iter_mut().zip(value) {
+                *sum += weight * v.float();
             }
         }
     }
-    for (out, sum) in out[at..at + W].iter_mut().zip(sums) {
-        *out = sum / total;
-    }
+    *out = sums;
 }
 
 #[cfg(test)]
@@ -123,9 +155,10 @@ mod tests {
     fn check<N: Number>(width: usize, query: &[f32], pages: &[Part<'_, N>]) {
         let scale = 1.0 / (width as f32).sqrt();
         for len in [1, 15, 64, 65, 130, 192] {
-            let mut out = vec![f32::NAN; width];
+            let mut out = vec![f32::NAN; query.len()];
             Attend {
-                query,
+                queries: query,
+                width,
                 len,
                 scale,
                 pages: pages.iter().copied(),
@@ -133,15 +166,17 @@ mod tests {
                 out: &mut out,
             }
             .run();
-            let score = |j: usize| -> f64 {
+            let score = |query: &[f32], j: usize| -> f64 {
                 let page = &pages[j / PAGE];
                 let key = |d: usize| f64::from(page.keys[d * PAGE + j % PAGE].float());
                 let sum: f64 = (0..width).map(|d| f64::from(query[d]) * key(d)).sum();
                 sum * f64::from(page.key_scales[j % PAGE])
             };
-            let weights: Vec<f64> = (0..len).map(|j| (score(j) * f64::from(scale)).exp()).collect();
-            let total: f64 = weights.iter().sum();
-            for (d, out) in out.iter().enumerate() {
+            for (i, out) in out.iter().enumerate() {
+                let (query, d) = (&query[i / width * width..], i % width);
+                let weight = |j| (score(query, j) * f64::from(scale)).exp();
+                let weights: Vec<f64> = (0..len).map(weight).collect();
+                let total: f64 = weights.iter().sum();
                 let value = |j: usize| -> f64 {
                     let page = &pages[j / PAGE];
                     let value = f64::from(page.values[j % PAGE * width + d].float());
@@ -150,7 +185,7 @@ mod tests {
                 let mean = weights.iter().enumerate().map(|(j, w)| w * value(j)).sum::<f64>() / total;
                 assert!(
                     (f64::from(*out) - mean).abs() < 1e-5,
-                    "{width} {len} {d}: {out} {mean}"
+                    "{width} {len} {i}: {out} {mean}"
                 );
             }
         }
@@ -168,7 +203,7 @@ mod tests {
                         .unzip()
                 })
                 .collect();
-            let query: Vec<f32> = (0..width).map(|i| number(i * 11)).collect();
+            let query: Vec<f32> = (0..2 * width).map(|i| number(i * 11)).collect();
             let parts: Vec<_> = pages
                 .iter()
                 .map(|(keys, values)| Part {
@@ -201,7 +236,7 @@ mod tests {
                     value_scales: &scales[2 * p + 1],
                 })
                 .collect();
-            let query: Vec<f32> = (0..width).map(|i| code(i * 11) as f32 / 100.0).collect();
+            let query: Vec<f32> = (0..2 * width).map(|i| code(i * 11) as f32 / 100.0).collect();
             check(width, &query, &parts);
         }
     }

@@ -1,5 +1,6 @@
 //! Tests of the promise: logits depend on weights and tokens before, and on nothing else.
 
+mod long;
 mod prefixes;
 
 use crate::digest;

@@ -9,7 +9,6 @@ use crate::ops::{self, RmsNorm, SwiGlu};
 use crate::rope::Rope;
 use crate::weights::Matrix;
 use crate::{Error, Kernel, Kv, Slot, Token, team};
-use rayon::prelude::*;
 
 /// Most rows that go through the layers together.
 pub(crate) const CHUNK: usize = 64;
@@ -228,32 +227,29 @@ fn attend<N: Number>(
     let (width, heads) = (config.head_dim, config.heads);
     out.resize(q.len(), 0.0);
     let scale = 1.0 / (width as f32).sqrt();
-    let one = |scores: &mut Vec<f32>, (i, (query, out)): (usize, (&[f32], &mut [f32]))| {
-        kernel::float_env::check()?;
-        let Row { slot, position, .. } = rows[i / heads];
-        let head = i % heads / (heads / config.kv_heads);
-        let pages = pool.head::<N>(slot, layer, head);
-        lanes::run(
-            means.kernel,
-            Attend {
-                query,
+    // Query heads that share a head of keys and values.
+    let group = heads / config.kv_heads * width;
+    let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+    let threads = team::worth(means.threads, q.len() * longest / 8);
+    // More parts than threads, for contexts differ in length.
+    let share = team::share(rows.len() * config.kv_heads, 4 * threads);
+    let parts = q.chunks(share * group).zip(out.chunks_mut(share * group));
+    team::each(parts.enumerate(), |(part, (queries, out))| {
+        let mut scores = Vec::new();
+        for (i, (queries, out)) in queries.chunks(group).zip(out.chunks_mut(group)).enumerate() {
+            let number = part * share + i;
+            let Row { slot, position, .. } = rows[number / config.kv_heads];
+            let pass = Attend {
+                queries,
+                width,
                 len: position + 1,
                 scale,
-                pages,
-                scores,
+                pages: pool.head::<N>(slot, layer, number % config.kv_heads),
+                scores: &mut scores,
                 out,
-            },
-        );
+            };
+            lanes::run(means.kernel, pass);
+        }
         Ok(())
-    };
-    if means.threads == 1 {
-        let mut scores = Vec::new();
-        return q
-            .chunks(width)
-            .zip(out.chunks_mut(width))
-            .enumerate()
-            .try_for_each(|work| one(&mut scores, work));
-    }
-    let work = q.par_chunks(width).zip(out.par_chunks_mut(width)).enumerate();
-    work.with_min_len(4).try_for_each_init(Vec::new, one)
+    })
 }

@@ -157,13 +157,16 @@ impl Model {
         let kernel = Kernel::choose(options.kernel)?;
         let max_context = options.max_context.min(config.context);
         let factors = network.rope_factors.as_deref();
-        let rope = Rope::new(
-            config.pairs,
-            config.rope_dim / 2,
-            config.rope_base,
-            factors,
-            max_context,
-        );
+        // On a thread of ours: the caller's control word may be another.
+        let rope = threads.install(|| {
+            Rope::new(
+                config.pairs,
+                config.rope_dim / 2,
+                config.rope_base,
+                factors,
+                max_context,
+            )
+        });
         let shape = kv::Shape {
             kv: options.kv,
             layers: config.layers,

@@ -153,6 +153,33 @@ fn every_kernel_equals_the_reference() {
 }
 
 #[test]
+fn sizes_that_nobody_chose() {
+    let mut random = Random(2024);
+    for kind in Kind::ALL {
+        for _ in 0..5 {
+            let mut below = |most: u32| 1 + (random.next() % most) as usize;
+            let (outputs, blocks, rows) = (
+                below(70),
+                below(if kind.shape().block == 32 { 40 } else { 5 }),
+                below(30),
+            );
+            let m = matrix(kind, Fill::Random, outputs, blocks * kind.shape().block);
+            let x = inputs(Fill::Random, rows, m.cols);
+            let expected = product(Kernel::Reference, 1, &m, &x);
+            for kernel in Kernel::ALL.into_iter().filter(|k| k.supported()) {
+                for threads in 1..=4 {
+                    let got = product(kernel, threads, &m, &x);
+                    assert_eq!(
+                        got, expected,
+                        "{kernel:?} {threads} {kind:?} {outputs} {blocks} {rows}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn records_give_back_what_was_put_in() {
     for kind in Kind::ALL {
         let m = matrix(kind, Fill::Random, 21, 2 * kind.shape().block);
