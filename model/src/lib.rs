@@ -5,7 +5,8 @@
 //!
 //! The rooms, in the order a weight passes through them: `gguf` and `weirfile` read a container without trusting it,
 //! `quant` names the block formats, `weights` repacks them, `kernel` multiplies them with activations, `ops` holds
-//! the float steps, `kv` the paged cache, `forward` the network, and [`Model`] ties them to the [`Predict`] trait.
+//! the float steps, `kv` the paged cache, `team` the threads, `forward` the network, and
+//! [`Model`] ties them to the [`Predict`] trait.
 //!
 //! ```
 //! use weir_model::{Model, Options, Predict, Tokenizer, embedded};
@@ -22,6 +23,9 @@
 //! # Ok::<(), weir_model::Error>(())
 //! ```
 #![deny(unsafe_code)]
+
+#[cfg(target_arch = "x86")]
+compile_error!("floats may have 80 bits on 32-bit x86, and the model would not be exact there");
 
 mod attention;
 mod chat;
