@@ -15,7 +15,9 @@ pub fn gguf(data: &[u8]) {
 /// Reads `data` as a `.weir` file.
 pub fn weir_file(data: &[u8]) {
     _ = weirfile::metadata("fuzz", data);
-    _ = weirfile::read("fuzz", Arc::new(data.to_vec()));
+    if let Ok((weights, seals)) = weirfile::read("fuzz", Arc::new(data.to_vec())) {
+        _ = seals.verify(&weights.network);
+    }
 }
 
 /// The same with its hashes put right, so that what is behind them is reached.

@@ -62,7 +62,7 @@ mod exactness;
 pub use chat::{MAX_CHAT, MAX_MESSAGES, Message};
 pub use error::Error;
 pub use kv::PAGE;
-pub use model::{Info, Model};
+pub use model::{Info, Model, Unverified};
 pub use options::{Kernel, Kv, Options};
 pub use predict::{Predict, Slot, Token};
 pub use tokenizer::{TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};

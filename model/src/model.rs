@@ -7,6 +7,7 @@ use crate::kernel::float_env;
 use crate::kv::{self, Pool};
 use crate::network::{Network, Part};
 use crate::rope::Rope;
+use crate::weirfile::Seals;
 use crate::{Error, Kernel, Options, Predict, Slot, Token, digest, mapped, weirfile};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
@@ -46,6 +47,69 @@ pub struct Model {
     scratch: Scratch,
 }
 
+/// A model that is at hand, but whose weights nobody has compared with their hashes yet. A `.weir` file is mapped in no time;
+/// only [`Unverified::verify`], which reads all of it, makes a [`Model`] of it.
+pub struct Unverified {
+    model: Model,
+    /// Of a `.weir` file; other weights were checked when they were repacked.
+    seals: Option<Seals>,
+}
+
+impl Unverified {
+    /// As [`Model::load`], without its last step.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn load(path: &Path, options: &Options) -> Result<Self, Error> {
+        let map = Arc::new(mapped::map(path)?);
+        Self::read(
+            &path.display().to_string(),
+            &map,
+            || Arc::clone(&map) as _,
+            options,
+        )
+    }
+
+    /// As [`Model::from_bytes`], without its last step.
+    ///
+    /// # Errors
+    /// As [`Model::from_bytes`].
+    pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self, Error> {
+        Self::read(name, bytes, || Arc::new(bytes.to_vec()), options)
+    }
+
+    /// Verifies the weights.
+    ///
+    /// # Errors
+    /// [`Error::Format`], where they are not what their hashes were made of, or out of range.
+    pub fn verify(self) -> Result<Model, Error> {
+        let Self { model, seals } = self;
+        if let Some(seals) = seals {
+            model.threads.install(|| seals.verify(&model.weights.network))?;
+        }
+        Ok(model)
+    }
+
+    /// `owner` gives `bytes` to whoever needs them for longer.
+    fn read(
+        name: &str,
+        bytes: &[u8],
+        owner: impl FnOnce() -> Arc<dyn AsRef<[u8]> + Send + Sync> + Send,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let threads = start(options)?;
+        let (weights, seals) = threads.install(|| {
+            if weirfile::is_weir(bytes) {
+                weirfile::read(name, owner()).map(|(weights, seals)| (weights, Some(seals)))
+            } else {
+                Weights::from_gguf(name, bytes).map(|weights| (weights, None))
+            }
+        })?;
+        let model = Model::new(Arc::new(weights), threads, options)?;
+        Ok(Self { model, seals })
+    }
+}
+
 /// What several instances may share.
 pub(crate) struct Weights {
     pub(crate) network: Network,
@@ -54,23 +118,13 @@ pub(crate) struct Weights {
 }
 
 impl Model {
-    /// Loads a `.gguf` or `.weir` file, told apart by their first bytes. The file stays mapped while a `.weir` model
-    /// lives; it must not be changed meanwhile.
+    /// Loads a `.gguf` or `.weir` file, told apart by their first bytes, and verifies it. The file stays mapped while a
+    /// `.weir` model lives; it must not be changed meanwhile.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Format`] or [`Error::Kernel`].
     pub fn load(path: &Path, options: &Options) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        let map = Arc::new(mapped::map(path)?);
-        let threads = start(options)?;
-        let weights = threads.install(|| {
-            if weirfile::is_weir(&map) {
-                weirfile::read(&name, map)
-            } else {
-                Weights::from_gguf(&name, &map)
-            }
-        })?;
-        Self::new(Arc::new(weights), threads, options)
+        Unverified::load(path, options)?.verify()
     }
 
     /// Loads a GGUF or `.weir` file from memory; `name` is used in errors.
@@ -78,15 +132,7 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn from_bytes(name: &str, bytes: &[u8], options: &Options) -> Result<Self, Error> {
-        let threads = start(options)?;
-        let weights = threads.install(|| {
-            if weirfile::is_weir(bytes) {
-                weirfile::read(name, Arc::new(bytes.to_vec()))
-            } else {
-                Weights::from_gguf(name, bytes)
-            }
-        })?;
-        Self::new(Arc::new(weights), threads, options)
+        Unverified::from_bytes(name, bytes, options)?.verify()
     }
 
     /// Another instance on the same weights, with slots, threads and kernel of its own. It has this one's shared prefixes,

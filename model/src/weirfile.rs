@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::gguf::{Gguf, Metadata};
 use crate::model::Weights;
-use crate::network::{Network, Source, VECTOR};
+use crate::network::{Network, Part, Source, VECTOR};
 use crate::quant::Kind;
 use crate::weights::{Bytes, Matrix};
 use crate::{Error, digest, mapped};
@@ -130,8 +130,8 @@ pub(crate) fn reseal(bytes: &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Reads a whole `.weir` file and verifies every hash.
-pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<Weights, Error> {
+/// Reads a `.weir` file; what it says of its tensors is verified, the tensors are not.
+pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Result<(Weights, Seals), Error> {
     let bytes = (*owner).as_ref();
     let front = Front::read(name, bytes)?;
     let metadata = Gguf::parse(name, &bytes[front.metadata.clone()])?.metadata;
@@ -141,23 +141,13 @@ pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Res
         .unwrap_or_default()
         .to_owned();
     let entries = front.entries(name, bytes)?;
-    entries.par_iter().try_for_each(|e| {
-        if blake3::hash(&bytes[e.range.clone()]).as_bytes() == &e.hash {
-            return Ok(());
-        }
-        Err(Error::format(
-            name,
-            &e.name,
-            "the bytes that its hash was made of",
-            "others",
-        ))
-    })?;
     let mut tensors = Tensors {
         file: name,
         owner: &owner,
         entries: entries.iter().map(|e| (e.name.as_str(), e)).collect(),
     };
     let network = Network::read(config, &mut tensors)?;
+    drop(tensors);
     let parts = network.parts();
     // A name that stands twice would be loaded from one entry and hashed from the other.
     let same_order =
@@ -172,7 +162,39 @@ pub(crate) fn read(name: &str, owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Res
     }
     let hashes: Vec<_> = entries.iter().map(|e| e.hash).collect();
     let hash = digest::model_hash(&network, &hashes);
-    Ok(Weights::new(network, hash, architecture))
+    let seals = Seals {
+        file: name.to_owned(),
+        owner,
+        entries,
+    };
+    Ok((Weights::new(network, hash, architecture), seals))
+}
+
+/// What a file's tensors must be like before anything is computed with them.
+pub(crate) struct Seals {
+    file: String,
+    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    entries: Vec<Entry>,
+}
+
+impl Seals {
+    /// Reads all tensors: whether they are what their hashes were made of, and matrices are in range.
+    pub(crate) fn verify(&self, network: &Network) -> Result<(), Error> {
+        let bytes = (*self.owner).as_ref();
+        let wrong = |name: &str, expected: &str| Err(Error::format(&self.file, name, expected, "others"));
+        self.entries.par_iter().try_for_each(|e| {
+            if blake3::hash(&bytes[e.range.clone()]).as_bytes() == &e.hash {
+                return Ok(());
+            }
+            wrong(&e.name, "the bytes that its hash was made of")
+        })?;
+        network.parts().iter().try_for_each(|(name, part)| match part {
+            Part::Matrix(matrix) if !matrix.is_valid() => {
+                wrong(name, "finite scales, and sub-scales of six bits")
+            }
+            _ => Ok(()),
+        })
+    }
 }
 
 /// Where metadata and table lie; their hash is verified.
@@ -310,17 +332,12 @@ impl Source for Tensors<'_> {
         let (Some(kind), Some(data)) = (kind, data) else {
             return Err(Error::format(self.file, name, "a matrix", "a vector"));
         };
-        let matrix = Matrix {
+        Ok(Some(Matrix {
             kind,
             rows: e.rows,
             cols: e.cols,
             data,
-        };
-        if matrix.is_valid() {
-            return Ok(Some(matrix));
-        }
-        let expected = "finite scales, and sub-scales of six bits";
-        Err(Error::format(self.file, name, expected, "others"))
+        }))
     }
 
     fn vector(&mut self, name: &str) -> Result<Option<Vec<f32>>, Error> {

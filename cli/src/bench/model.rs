@@ -4,17 +4,17 @@ mod peer;
 mod report;
 
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::ProgressBar;
-use weir_model::{Model, Predict as _, Slot, Token};
+use weir_model::{Model, Options, Predict as _, Slot, Token, Unverified};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
 use crate::clock::Stopwatch;
-use crate::models::{self, Machine};
+use crate::models::Machine;
 use crate::progress;
 use peer::Peer;
 use report::Report;
@@ -76,9 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }),
         None => None,
     };
-    let watch = Stopwatch::start();
-    let mut model = models::load(&source, &options)?;
-    let load_s = watch.seconds();
+    let (mut model, load_s, verify_s) =
+        load(&source, &options).with_context(|| format!("cannot load the model {}", source.name()))?;
     let digest = model.golden_digest().context("golden logits")?;
     let info = model.info().clone();
     let mut peer = place.map(|place| Peer::start(&place)).transpose()?;
@@ -101,6 +100,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         prefill,
         decode,
         load_s,
+        verify_s,
+        kv_tokens: options.kv_tokens,
         read_gb_s,
         digest,
         threads: options.threads,
@@ -112,6 +113,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         report.print(&args.weak);
     }
     Ok(())
+}
+
+/// The model, and the seconds that it took to load and to verify it.
+fn load(source: &Source, options: &Options) -> Result<(Model, f64, f64)> {
+    Model::self_check(options)?;
+    let spinner = progress::spinner(&format!("Loading {}", source.name()));
+    let watch = Stopwatch::start();
+    let unverified = match source.embedded() {
+        Some(bytes) => Unverified::from_bytes(source.name(), bytes, options)?,
+        None => Unverified::load(Path::new(source.name()), options)?,
+    };
+    let load_s = watch.seconds();
+    let watch = Stopwatch::start();
+    let model = unverified.verify()?;
+    let verify_s = watch.seconds();
+    spinner.finish_and_clear();
+    Ok((model, load_s, verify_s))
 }
 
 /// What is measured, of the exact engine and of a peer alike.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{Tiny, tiny_gguf};
-use crate::{Model, Options, fuzzing};
+use crate::{Model, Options, Unverified, fuzzing};
 
 fn weir(tiny: &Tiny) -> Vec<u8> {
     let mut out = Vec::new();
@@ -8,6 +8,12 @@ fn weir(tiny: &Tiny) -> Vec<u8> {
     let network = Weights::from_gguf("tiny", &gguf).unwrap().network;
     write(&network, Gguf::parse("tiny", &gguf).unwrap().head, &mut out).unwrap();
     out
+}
+
+fn verified(bytes: Vec<u8>) -> Result<Weights, Error> {
+    let (weights, seals) = read("x", Arc::new(bytes))?;
+    seals.verify(&weights.network)?;
+    Ok(weights)
 }
 
 #[test]
@@ -78,15 +84,24 @@ fn every_changed_or_missing_byte_is_an_error() {
     while at < good.len() {
         let mut bad = good.clone();
         bad[at] ^= 1 << (at % 8);
-        assert!(read("x", Arc::new(bad)).is_err(), "byte {at}");
-        assert!(read("x", Arc::new(good[..at].to_vec())).is_err(), "cut at {at}");
+        assert!(verified(bad).is_err(), "byte {at}");
+        assert!(verified(good[..at].to_vec()).is_err(), "cut at {at}");
         fuzzing::weir_file(&good[..at]);
         step = if at < 300 { 1 } else { step + 997 };
         at += step;
     }
     let mut long = good;
     long.push(0);
-    assert!(read("x", Arc::new(long)).is_err());
+    assert!(verified(long).is_err());
+}
+
+/// Loading looks at the front only; nothing comes of weights that do not verify.
+#[test]
+fn weights_are_read_when_they_are_verified() {
+    let mut bytes = weir(&Tiny::default());
+    *bytes.last_mut().unwrap() ^= 1;
+    let unverified = Unverified::from_bytes("x", &bytes, &Options::default()).unwrap();
+    assert!(matches!(unverified.verify(), Err(Error::Format { .. })));
 }
 
 /// Changes behind hashes that are right: what is then loaded is the file's, or it is refused.
@@ -98,7 +113,7 @@ fn what_is_sealed_is_not_believed() {
     });
     let front = Front::read("x", &good).unwrap();
     let entries = front.entries("x", &good).unwrap();
-    let honest = read("x", Arc::new(good.clone())).unwrap().hash;
+    let honest = verified(good.clone()).unwrap().hash;
 
     // The last entry again, with other data: a loader that takes the last of a name would use these weights.
     let last = entries.last().unwrap();
@@ -122,19 +137,19 @@ fn what_is_sealed_is_not_believed() {
         twice.extend(data);
     }
     reseal(&mut twice).unwrap();
-    assert!(read("x", Arc::new(twice)).is_err());
+    assert!(verified(twice).is_err());
 
     // A sub-scale beyond six bits.
     let entry = entries.iter().find(|e| e.kind == Kind::Q4K as u8).unwrap();
     let mut bad = good.clone();
     bad[entry.range.start + 4 * 16 * 2] = 0x70;
     reseal(&mut bad).unwrap();
-    assert!(read("x", Arc::new(bad)).is_err());
+    assert!(verified(bad).is_err());
 
     // An honest change gives another hash.
     let mut changed = good;
     let entry = entries.iter().find(|e| e.kind == Kind::Q8_0 as u8).unwrap();
     changed[entry.range.end - 1] ^= 1;
     reseal(&mut changed).unwrap();
-    assert_ne!(read("x", Arc::new(changed)).unwrap().hash, honest);
+    assert_ne!(verified(changed).unwrap().hash, honest);
 }

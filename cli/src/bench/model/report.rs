@@ -14,6 +14,9 @@ pub(super) struct Measured {
     pub(super) prefill: Speeds,
     pub(super) decode: Vec<(usize, Speeds)>,
     pub(super) load_s: f64,
+    pub(super) verify_s: f64,
+    /// Positions in the pool.
+    pub(super) kv_tokens: usize,
     pub(super) read_gb_s: f64,
     pub(super) digest: String,
     pub(super) threads: usize,
@@ -25,9 +28,13 @@ pub(super) struct Report {
     prefill_tok_s: f64,
     /// Tokens of all slots together, by number of slots.
     decode_tok_s: BTreeMap<usize, f64>,
+    /// Seconds until the model is there, and until its weights are verified too; a GGUF file is repacked in the first.
     load_s: f64,
-    /// Resident memory once the model has been used, in MiB.
+    verify_s: f64,
+    /// Resident memory once the model has been used, in MiB, and the most that it should be: 1.15 times the weights as they
+    /// lie in memory, plus the pool of keys and values.
     rss_mb: f64,
+    rss_goal_mb: f64,
     kernel: &'static str,
     threads: usize,
     digest: String,
@@ -59,6 +66,8 @@ impl Report {
             prefill,
             decode,
             load_s,
+            verify_s,
+            kv_tokens,
             read_gb_s,
             digest,
             threads,
@@ -71,7 +80,9 @@ impl Report {
                 .map(|&(n, speeds)| (n, tenth(speeds.ours)))
                 .collect(),
             load_s: thousandth(load_s),
+            verify_s: thousandth(verify_s),
             rss_mb: tenth(resident().unwrap_or(0.0)),
+            rss_goal_mb: tenth((1.15 * info.bytes as f64 + (kv_tokens * info.kv_bytes) as f64) / MIB),
             kernel: info.kernel.name(),
             threads,
             digest,
@@ -107,8 +118,8 @@ impl Report {
             self.token_ms, self.floor_ms, self.weights_mb, self.read_gb_s
         );
         println!(
-            "Loaded in {} s; {} MiB resident. Golden logits: {}",
-            self.load_s, self.rss_mb, self.digest
+            "Loaded in {} s, verified in {} s; {} MiB resident (goal {}). Golden logits: {}",
+            self.load_s, self.verify_s, self.rss_mb, self.rss_goal_mb, self.digest
         );
         if let Some(Against { hello, .. }) = against {
             println!("{}: {} ({})", hello.name, hello.version, hello.system);
