@@ -3,7 +3,7 @@
 use crate::kv::{Number, PAGE, Part};
 use crate::math::exp;
 use crate::math::lanes::Pass;
-use crate::ops::tree;
+use crate::ops::{reduce, tree};
 
 const LANES: usize = 16;
 
@@ -93,9 +93,7 @@ fn exponentiate(scores: &mut [f32]) -> f32 {
             *best = if s > *best { s } else { *best };
         }
     }
-    let max = best
-        .into_iter()
-        .fold(f32::NEG_INFINITY, |max, s| if s > max { s } else { max });
+    let max = reduce(best, |max, s| if s > max { s } else { max });
     let mut sums = [0.0; LANES];
     for score in scores {
         for (sum, s) in sums.iter_mut().zip(score) {

@@ -1,12 +1,13 @@
 //! One pass of some rows through the network.
 
 use crate::attention::Attend;
-use crate::kernel::{self, Activations, Product};
+use crate::config::Config;
+use crate::kernel::{self, Activations, Product, TileMut};
 use crate::kv::{Number, Pool};
 use crate::math::lanes;
 use crate::network::{Layer, Network};
 use crate::ops::{self, RmsNorm, SwiGlu};
-use crate::rope::Rope;
+use crate::rope::{Rope, Rotate};
 use crate::weights::Matrix;
 use crate::{Error, Kernel, Kv, Slot, Token, team};
 
@@ -33,7 +34,10 @@ pub(crate) struct Means {
 /// Buffers that are used again for every chunk, `[row][..]` each.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    /// Hidden states, without what the last matrix gave for them.
     x: Vec<f32>,
+    /// What the last matrix gave for them.
+    y: Vec<f32>,
     normed: Vec<f32>,
     q: Vec<f32>,
     k: Vec<f32>,
@@ -51,38 +55,97 @@ pub(crate) struct Scratch {
 struct Quantized {
     by_32: Activations,
     by_256: Activations,
-    scratch: Vec<f32>,
 }
 
 impl Quantized {
-    /// Multiplies `x` with each matrix.
-    fn multiply<const N: usize>(
+    /// Adds `y` to the hidden states `x`, if it is there, and quantizes what [`RmsNorm`] makes of them. `normed` is room.
+    fn normalize(
         &mut self,
         means: Means,
-        x: &[f32],
-        mut work: [(&Matrix, &mut Vec<f32>); N],
+        matrices: &[&Matrix],
+        x: &mut [f32],
+        y: Option<&[f32]>,
+        (weight, epsilon): (&[f32], f32),
+        normed: &mut Vec<f32>,
     ) -> Result<(), Error> {
-        let (mut have_32, mut have_256) = (false, false);
-        for (matrix, out) in &mut work {
-            let block = matrix.kind.shape().block;
-            let (have, quantized) = match block {
-                32 => (&mut have_32, &mut self.by_32),
-                _ => (&mut have_256, &mut self.by_256),
+        normed.resize(x.len(), 0.0);
+        let norm = |(x, y), out: &mut [f32]| {
+            let norm = RmsNorm {
+                x,
+                y,
+                weight,
+                epsilon,
+                out,
             };
-            if !std::mem::replace(have, true) {
-                quantized.quantize(means.kernel, means.threads, x, matrix.cols, block)?;
-            }
-            out.resize(x.len() / matrix.cols * matrix.rows, 0.0);
-        }
-        let mut products = work.map(|(matrix, out)| Product {
-            matrix,
-            x: match matrix.kind.shape().block {
+            lanes::run(means.kernel, norm);
+        };
+        let tile = tile_len(x.len() / weight.len(), weight.len());
+        let y = (0..)
+            .step_by(tile)
+            .map(|first| y.map(|y| &y[first..y.len().min(first + tile)]));
+        self.fill(means, matrices, normed, x.chunks_mut(tile).zip(y), norm)
+    }
+
+    /// Lets `make` make `rows` and quantizes them for `matrices`, tile by tile; the tiles are divided among threads.
+    /// `inputs` are what the tiles are made from.
+    fn fill<I: Send>(
+        &mut self,
+        means: Means,
+        matrices: &[&Matrix],
+        rows: &mut [f32],
+        inputs: impl Iterator<Item = I>,
+        make: impl Fn(I, &mut [f32]) + Sync,
+    ) -> Result<(), Error> {
+        let cols = matrices.first().map_or(1, |matrix| matrix.cols);
+        let count = rows.len() / cols;
+        let tile = tile_len(count, cols);
+        let by_32 = tiles(&mut self.by_32, matrices, count, 32);
+        let by_256 = tiles(&mut self.by_256, matrices, count, 256);
+        let threads = team::worth(means.threads, 8 * rows.len());
+        let parts = rows.chunks_mut(tile).zip(inputs).zip(by_32).zip(by_256);
+        team::each(threads, parts, |(((rows, input), by_32), by_256)| {
+            make(input, rows);
+            let mut tiles = by_32.into_iter().chain(by_256);
+            tiles.try_for_each(|tile| tile.quantize(means.kernel, rows))
+        })
+    }
+
+    /// Multiplies each matrix with what was quantized for it.
+    fn multiply<const N: usize>(
+        &self,
+        means: Means,
+        work: [(&Matrix, &mut Vec<f32>); N],
+    ) -> Result<(), Error> {
+        let products = work.map(|(matrix, out)| {
+            let x = match matrix.kind.shape().block {
                 32 => &self.by_32,
                 _ => &self.by_256,
-            },
-            out,
+            };
+            out.resize(x.rows() * matrix.rows, 0.0);
+            Product { matrix, x, out }
         });
-        kernel::multiply(means.kernel, means.threads, &mut products, &mut self.scratch)
+        kernel::multiply(means.kernel, means.threads, products)
+    }
+}
+
+/// Values of a tile of `rows` rows of `cols`.
+fn tile_len(rows: usize, cols: usize) -> usize {
+    kernel::tile_rows(rows) * cols
+}
+
+/// Tiles for `rows` rows, or nothing for each if no matrix asks for blocks of `block`.
+fn tiles<'a>(
+    activations: &'a mut Activations,
+    matrices: &[&Matrix],
+    rows: usize,
+    block: usize,
+) -> Vec<Option<TileMut<'a>>> {
+    match matrices.iter().find(|matrix| matrix.kind.shape().block == block) {
+        Some(matrix) => activations
+            .tiles_mut(rows, matrix.cols, block)
+            .map(Some)
+            .collect(),
+        None => (0..rows).map(|_| None).collect(),
     }
 }
 
@@ -100,6 +163,7 @@ pub(crate) fn layers(
     let config = &network.config;
     let Scratch {
         x,
+        y,
         normed,
         q,
         k,
@@ -110,42 +174,52 @@ pub(crate) fn layers(
         quantized,
         ..
     } = scratch;
+    let chunk = Chunk {
+        config,
+        rope,
+        means,
+        rows,
+    };
     x.resize(rows.len() * config.dim, 0.0);
-    for (row, x) in rows.iter().zip(x.chunks_mut(config.dim)) {
-        network.embedding.row(row.token as usize, x);
-    }
+    let embeddings = x.chunks_mut(config.dim).zip(rows);
+    team::each(
+        team::worth(means.threads, 8 * rows.len() * config.dim),
+        embeddings,
+        |(x, row)| {
+            network.embedding.row(row.token as usize, x);
+            Ok(())
+        },
+    )?;
     for (index, layer) in network.layers.iter().enumerate() {
-        normalize(means, x, &layer.attn_norm, config.epsilon, normed)?;
-        quantized.multiply(means, normed, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
-        add_biases(layer, q, k, v);
-        let (width, kv_len) = (config.head_dim, config.kv_heads * config.head_dim);
-        for (i, row) in rows.iter().enumerate() {
-            let (q_len, k) = (config.heads * width, &mut k[i * kv_len..][..kv_len]);
-            let heads = q[i * q_len..][..q_len]
-                .chunks_mut(width)
-                .chain(k.chunks_mut(width));
-            heads.for_each(|head| rope.rotate(head, row.position));
-            pool.write(row.slot, row.position, index, k, &v[i * kv_len..][..kv_len])?;
-        }
+        let before = (index > 0).then_some(&y[..]);
+        let norm = (&layer.attn_norm[..], config.epsilon);
+        let matrices = [&layer.q, &layer.k, &layer.v];
+        quantized.normalize(means, &matrices, x, before, norm, normed)?;
+        quantized.multiply(means, [(&layer.q, q), (&layer.k, k), (&layer.v, v)])?;
+        chunk.store(pool, index, layer, k, v)?;
         if !keep && index + 1 == network.layers.len() {
             return Ok(());
         }
+        let bias = layer.q_bias.as_deref();
         match pool.kv() {
-            Kv::F32 => attend::<f32>(network, pool, means, index, rows, q, mixed)?,
-            Kv::Int8 => attend::<i8>(network, pool, means, index, rows, q, mixed)?,
+            Kv::F32 => chunk.attend::<f32>(pool, index, bias, q, mixed)?,
+            Kv::Int8 => chunk.attend::<i8>(pool, index, bias, q, mixed)?,
         }
-        quantized.multiply(means, mixed, [(&layer.o, &mut *normed)])?;
-        ops::add(x, normed);
-        normalize(means, x, &layer.ffn_norm, config.epsilon, normed)?;
-        quantized.multiply(means, normed, [(&layer.gate, gate), (&layer.up, up)])?;
-        activate(means, gate, up)?;
-        quantized.multiply(means, gate, [(&layer.down, &mut *normed)])?;
-        ops::add(x, normed);
+        quantized.fill(means, &[&layer.o], mixed, std::iter::repeat(()), |(), _| ())?;
+        quantized.multiply(means, [(&layer.o, y)])?;
+        let norm = (&layer.ffn_norm[..], config.epsilon);
+        quantized.normalize(means, &[&layer.gate, &layer.up], x, Some(y), norm, normed)?;
+        quantized.multiply(means, [(&layer.gate, gate), (&layer.up, up)])?;
+        let up = up.chunks(tile_len(rows.len(), config.ffn));
+        quantized.fill(means, &[&layer.down], gate, up, |up, gate| {
+            lanes::run(means.kernel, SwiGlu { gate, up });
+        })?;
+        quantized.multiply(means, [(&layer.down, y)])?;
     }
     Ok(())
 }
 
-/// The logits of rows `from .. from + count` of the last [`layers`], into `scratch.logits`.
+/// The logits of rows `from .. from + count` of the last [`layers`], into `scratch.logits`; once for each row.
 pub(crate) fn logits(
     network: &Network,
     means: Means,
@@ -155,101 +229,109 @@ pub(crate) fn logits(
 ) -> Result<(), Error> {
     let Scratch {
         x,
+        y,
         normed,
         quantized,
         logits,
         ..
     } = scratch;
     let dim = network.config.dim;
-    normalize(
-        means,
-        &x[from * dim..][..count * dim],
-        &network.norm,
-        network.config.epsilon,
-        normed,
-    )?;
-    quantized.multiply(means, normed, [(network.head(), &mut *logits)])?;
-    // The largest magnitude as bits: infinity and NaN come last.
-    let worst = logits
-        .iter()
-        .fold(0, |worst, x| (x.to_bits() & 0x7fff_ffff).max(worst));
-    if worst < f32::INFINITY.to_bits() {
-        Ok(())
-    } else {
-        Err(Error::NotFinite)
-    }
-}
-
-fn normalize(means: Means, x: &[f32], weight: &[f32], epsilon: f32, out: &mut Vec<f32>) -> Result<(), Error> {
-    out.resize(x.len(), 0.0);
-    let (rows, threads) = (x.len() / weight.len(), team::worth(means.threads, x.len()));
-    let share = team::share(rows, threads) * weight.len();
-    team::each(x.chunks(share).zip(out.chunks_mut(share)), |(x, out)| {
-        let pass = RmsNorm {
-            x,
-            weight,
-            epsilon,
-            out,
-        };
-        lanes::run(means.kernel, pass);
-        Ok(())
-    })
-}
-
-fn activate(means: Means, gate: &mut [f32], up: &[f32]) -> Result<(), Error> {
-    // Some twenty operations each, for the exponential.
-    let share = team::share(gate.len(), team::worth(means.threads, 20 * gate.len()));
-    team::each(gate.chunks_mut(share).zip(up.chunks(share)), |(gate, up)| {
-        lanes::run(means.kernel, SwiGlu { gate, up });
-        Ok(())
-    })
-}
-
-fn add_biases(layer: &Layer, q: &mut [f32], k: &mut [f32], v: &mut [f32]) {
-    for (x, bias) in [(q, &layer.q_bias), (k, &layer.k_bias), (v, &layer.v_bias)] {
-        if let Some(bias) = bias {
-            x.chunks_mut(bias.len()).for_each(|x| ops::add(x, bias));
+    let rows = from * dim..(from + count) * dim;
+    let norm = (&network.norm[..], network.config.epsilon);
+    let head = network.head();
+    quantized.normalize(means, &[head], &mut x[rows.clone()], Some(&y[rows]), norm, normed)?;
+    quantized.multiply(means, [(head, &mut *logits)])?;
+    let share = team::share(logits.len(), 4 * means.threads);
+    team::each(means.threads, logits.chunks(share), |logits| {
+        // The largest magnitude as bits: infinity and NaN come last.
+        let magnitudes = logits.iter().map(|x| x.to_bits() & 0x7fff_ffff);
+        if magnitudes.fold(0, u32::max) < f32::INFINITY.to_bits() {
+            Ok(())
+        } else {
+            Err(Error::NotFinite)
         }
-    }
+    })
 }
 
-/// Every head of every row; a row sees what the slot holds up to its own position.
-fn attend<N: Number>(
-    network: &Network,
-    pool: &Pool,
+/// Rows that go through the layers together.
+struct Chunk<'a> {
+    config: &'a Config,
+    rope: &'a Rope,
     means: Means,
-    layer: usize,
-    rows: &[Row],
-    q: &[f32],
-    out: &mut Vec<f32>,
-) -> Result<(), Error> {
-    let config = &network.config;
-    let (width, heads) = (config.head_dim, config.heads);
-    out.resize(q.len(), 0.0);
-    let scale = 1.0 / (width as f32).sqrt();
-    // Query heads that share a head of keys and values.
-    let group = heads / config.kv_heads * width;
-    let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
-    let threads = team::worth(means.threads, q.len() * longest / 8);
-    // More parts than threads, for contexts differ in length.
-    let share = team::share(rows.len() * config.kv_heads, 4 * threads);
-    let parts = q.chunks(share * group).zip(out.chunks_mut(share * group));
-    team::each(parts.enumerate(), |(part, (queries, out))| {
-        let mut scores = Vec::new();
-        for (i, (queries, out)) in queries.chunks(group).zip(out.chunks_mut(group)).enumerate() {
-            let number = part * share + i;
-            let Row { slot, position, .. } = rows[number / config.kv_heads];
-            let pass = Attend {
-                queries,
-                width,
-                len: position + 1,
-                scale,
-                pages: pool.head::<N>(slot, layer, number % config.kv_heads),
-                scores: &mut scores,
-                out,
-            };
-            lanes::run(means.kernel, pass);
+    rows: &'a [Row],
+}
+
+impl Chunk<'_> {
+    /// Stores keys, rotated, and values of one layer, with their biases.
+    fn store(
+        &self,
+        pool: &mut Pool,
+        index: usize,
+        layer: &Layer,
+        k: &mut [f32],
+        v: &mut [f32],
+    ) -> Result<(), Error> {
+        let width = self.config.head_dim;
+        let len = self.config.kv_heads * width;
+        for ((row, k), v) in self.rows.iter().zip(k.chunks_mut(len)).zip(v.chunks_mut(len)) {
+            self.rotate(row, k, layer.k_bias.as_deref());
+            if let Some(bias) = &layer.v_bias {
+                ops::add(v, bias);
+            }
+            pool.write(row.slot, row.position, index, k, v)?;
         }
         Ok(())
-    })
+    }
+
+    /// Every head of every row; a row sees what the slot holds up to its own position.
+    fn attend<N: Number>(
+        &self,
+        pool: &Pool,
+        layer: usize,
+        bias: Option<&[f32]>,
+        q: &mut [f32],
+        out: &mut Vec<f32>,
+    ) -> Result<(), Error> {
+        let (rows, width, kv_heads) = (self.rows, self.config.head_dim, self.config.kv_heads);
+        out.resize(q.len(), 0.0);
+        let scale = 1.0 / (width as f32).sqrt();
+        // Query heads that share a head of keys and values.
+        let group = self.config.heads / kv_heads * width;
+        let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        let threads = team::worth(self.means.threads, q.len() * longest / 8);
+        // More parts than threads, for contexts differ in length.
+        let share = team::share(rows.len() * kv_heads, 4 * threads);
+        let parts = q.chunks_mut(share * group).zip(out.chunks_mut(share * group));
+        team::each(threads, parts.enumerate(), |(part, (queries, out))| {
+            let mut scores = Vec::new();
+            for (i, (queries, out)) in queries.chunks_mut(group).zip(out.chunks_mut(group)).enumerate() {
+                let (row, head) = ((part * share + i) / kv_heads, (part * share + i) % kv_heads);
+                let row = &rows[row];
+                self.rotate(row, queries, bias.map(|bias| &bias[head * group..][..group]));
+                let pass = Attend {
+                    queries,
+                    width,
+                    len: row.position + 1,
+                    scale,
+                    pages: pool.head::<N>(row.slot, layer, head),
+                    scores: &mut scores,
+                    out,
+                };
+                lanes::run(self.means.kernel, pass);
+            }
+            Ok(())
+        })
+    }
+
+    /// Adds the bias of some heads of a row, if they have one, and rotates them.
+    fn rotate(&self, row: &Row, heads: &mut [f32], bias: Option<&[f32]>) {
+        let rotate = Rotate {
+            rope: self.rope,
+            position: row.position,
+            heads,
+            width: self.config.head_dim,
+            bias,
+        };
+        lanes::run(self.means.kernel, rotate);
+    }
 }

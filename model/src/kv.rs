@@ -276,8 +276,8 @@ impl Pool {
             }
             Kv::Int8 => {
                 let [coded_keys, coded_values] = &mut self.coded;
-                coded_keys.quantize(self.kernel, 1, keys, heads * width, width)?;
-                coded_values.quantize(self.kernel, 1, values, heads * width, width)?;
+                coded_keys.quantize(self.kernel, keys, heads * width, width)?;
+                coded_values.quantize(self.kernel, values, heads * width, width)?;
                 let (keys, values) = (coded_keys.tile(0), coded_values.tile(0));
                 for head in 0..heads {
                     let keys = (&keys.codes.as_flattened()[of(head)], keys.scales[head]);

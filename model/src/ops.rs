@@ -19,18 +19,27 @@ pub(crate) fn round(x: f32) -> i32 {
 
 /// Sixteen lanes to one: 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 #[inline(always)]
-pub(crate) fn tree(mut lanes: [f32; LANES]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            lanes[i] += lanes[i + half];
-        }
-    }
-    lanes[0]
+pub(crate) fn tree(lanes: [f32; LANES]) -> f32 {
+    reduce(lanes, |x, y| x + y)
 }
 
-/// Rows of `x` scaled to a root mean square of one, times `weight`: SPEC 2.5.
+/// Sixteen lanes to one by `two`, in the order of [`tree`]. Every step has an array of its own, so that it stays in registers.
+#[inline(always)]
+pub(crate) fn reduce(lanes: [f32; LANES], two: impl Fn(f32, f32) -> f32) -> f32 {
+    let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+    for i in 0..8 {
+        eight[i] = two(lanes[i], lanes[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = two(eight[i], eight[i + 4]);
+    }
+    two(two(four[0], four[2]), two(four[1], four[3]))
+}
+
+/// Rows of `x`, to which `y` is added first if there is one, scaled to a root mean square of one, times `weight`: SPEC 2.5.
 pub(crate) struct RmsNorm<'a> {
-    pub(crate) x: &'a [f32],
+    pub(crate) x: &'a mut [f32],
+    pub(crate) y: Option<&'a [f32]>,
     pub(crate) weight: &'a [f32],
     pub(crate) epsilon: f32,
     pub(crate) out: &'a mut [f32],
@@ -42,6 +51,9 @@ impl Pass for RmsNorm<'_> {
     #[inline(always)]
     fn run(self) {
         let len = self.weight.len();
+        if let Some(y) = self.y {
+            add(self.x, y);
+        }
         for (x, out) in self.x.chunks_exact(len).zip(self.out.chunks_exact_mut(len)) {
             let mut sums = [0.0; LANES];
             let (whole, rest) = x.as_chunks::<LANES>();
@@ -79,6 +91,7 @@ impl Pass for SwiGlu<'_> {
 }
 
 /// `x += y`
+#[inline(always)]
 pub(crate) fn add(x: &mut [f32], y: &[f32]) {
     for (x, y) in x.iter_mut().zip(y) {
         *x += y;

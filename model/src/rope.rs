@@ -1,6 +1,7 @@
 //! Rotary position embedding: SPEC 2.6. Angles in f64, from `+ - * /` alone.
 
-use crate::math;
+use crate::math::lanes::Pass;
+use crate::{math, ops};
 
 /// Which elements of a head are rotated together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,20 +47,50 @@ impl Rope {
             table: angles.map(cos_sin).collect(),
         }
     }
+}
 
-    /// Rotates one head at `position`.
-    pub(crate) fn rotate(&self, head: &mut [f32], position: usize) {
-        let row = &self.table[position * self.half..][..self.half];
-        for (i, &[cos, sin]) in row.iter().enumerate() {
-            let (a, b) = match self.pairs {
-                Pairs::Adjacent => (2 * i, 2 * i + 1),
-                Pairs::Halves => (i, i + self.half),
-            };
-            let (x, y) = (head[a], head[b]);
-            head[a] = x * cos - y * sin;
-            head[b] = x * sin + y * cos;
+/// Some heads at one position, to which their biases are added first if they have any.
+pub(crate) struct Rotate<'a> {
+    pub(crate) rope: &'a Rope,
+    pub(crate) position: usize,
+    /// `[head][width]`
+    pub(crate) heads: &'a mut [f32],
+    pub(crate) width: usize,
+    pub(crate) bias: Option<&'a [f32]>,
+}
+
+impl Pass for Rotate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        if let Some(bias) = self.bias {
+            ops::add(self.heads, bias);
+        }
+        let half = self.rope.half;
+        let row = &self.rope.table[self.position * half..][..half];
+        for head in self.heads.chunks_exact_mut(self.width) {
+            let head = &mut head[..2 * half];
+            match self.rope.pairs {
+                Pairs::Adjacent => {
+                    for ([x, y], angle) in head.as_chunks_mut::<2>().0.iter_mut().zip(row) {
+                        (*x, *y) = turn(*x, *y, *angle);
+                    }
+                }
+                Pairs::Halves => {
+                    let (x, y) = head.split_at_mut(half);
+                    for ((x, y), angle) in x.iter_mut().zip(y).zip(row) {
+                        (*x, *y) = turn(*x, *y, *angle);
+                    }
+                }
+            }
         }
     }
+}
+
+#[inline(always)]
+fn turn(x: f32, y: f32, [cos, sin]: [f32; 2]) -> (f32, f32) {
+    (x * cos - y * sin, x * sin + y * cos)
 }
 
 /// e^x for `-700 < x <= 0`: 2^-k times a Taylor series of degree 18.

@@ -15,21 +15,22 @@ pub(crate) fn share(items: usize, threads: usize) -> usize {
     items.div_ceil(threads).max(1)
 }
 
-/// Does `work` on every part; each part may have a thread of its own from the current pool.
+/// Does `work` on every part, with so many `threads` of the current pool: whoever is free takes the next part.
 ///
 /// # Errors
 /// What `work` says first, or [`Error::FloatEnv`].
 pub(crate) fn each<T: Send>(
-    parts: impl Iterator<Item = T>,
+    threads: usize,
+    mut parts: impl Iterator<Item = T>,
     work: impl Fn(T) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
     let checked = |part| {
         float_env::check()?;
         work(part)
     };
-    let parts: Vec<T> = parts.collect();
-    if parts.len() == 1 {
-        return parts.into_iter().try_for_each(checked);
+    if threads == 1 {
+        return parts.try_for_each(checked);
     }
+    let parts: Vec<T> = parts.collect();
     parts.into_par_iter().with_max_len(1).try_for_each(checked)
 }

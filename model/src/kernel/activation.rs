@@ -1,8 +1,8 @@
 //! Activations as integer codes: SPEC 2.3.
 
 use crate::math::lanes::{self, Pass};
-use crate::ops::TINY;
-use crate::{Error, Kernel, team};
+use crate::ops::{TINY, round};
+use crate::{Error, Kernel};
 
 /// Most rows that lie side by side: a kernel multiplies them together.
 pub(crate) const TILE: usize = 8;
@@ -61,48 +61,49 @@ impl Tile<'_> {
 }
 
 impl Activations {
-    /// Quantizes `x`, rows of `cols` values, by blocks of `block`; `cols` is a multiple of `block`. Tiles are divided among
-    /// `threads` of the current pool.
+    /// Quantizes `x`, rows of `cols` values, by blocks of `block`; `cols` is a multiple of `block`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`], [`Error::FloatEnv`].
+    /// [`Error::NotFinite`].
     pub(crate) fn quantize(
         &mut self,
         kernel: Kernel,
-        threads: usize,
         x: &[f32],
         cols: usize,
         block: usize,
     ) -> Result<(), Error> {
-        (self.rows, self.cols, self.block) = (x.len() / cols, cols, block);
-        self.width = self.rows.next_power_of_two().min(TILE);
-        let (tiles, width) = (self.rows.div_ceil(self.width), self.width);
+        let rows = x.len() / cols;
+        let tiles = self.tiles_mut(rows, cols, block);
+        tiles
+            .zip(x.chunks(tile_rows(rows) * cols))
+            .try_for_each(|(tile, x)| tile.quantize(kernel, x))
+    }
+
+    /// Tiles for `rows` rows of `cols` values in blocks of `block`, all of which are to be quantized.
+    pub(crate) fn tiles_mut(
+        &mut self,
+        rows: usize,
+        cols: usize,
+        block: usize,
+    ) -> impl Iterator<Item = TileMut<'_>> {
+        let width = tile_rows(rows);
+        (self.rows, self.cols, self.block, self.width) = (rows, cols, block, width);
+        let tiles = rows.div_ceil(width);
         let (quads, halves, blocks) = (cols / 4 * width, cols / 16 * width, cols / block * width);
         self.codes.resize(tiles * quads, [0; 4]);
         self.sums.resize(tiles * halves, 0);
         self.scales.resize(tiles * blocks, 0.0);
-        let share = team::share(tiles, team::worth(threads, x.len()));
-        let parts = x
-            .chunks(share * width * cols)
-            .zip(self.codes.chunks_mut(share * quads))
-            .zip(self.sums.chunks_mut(share * halves))
-            .zip(self.scales.chunks_mut(share * blocks));
-        team::each(parts, |(((x, codes), sums), scales)| {
-            let pass = Quantize {
-                x,
+        let parts = self.codes.chunks_mut(quads).zip(self.sums.chunks_mut(halves));
+        parts
+            .zip(self.scales.chunks_mut(blocks))
+            .map(move |((codes, sums), scales)| TileMut {
                 cols,
                 block,
                 width,
                 codes,
                 sums,
                 scales,
-            };
-            if lanes::run(kernel, pass) {
-                Ok(())
-            } else {
-                Err(Error::NotFinite)
-            }
-        })
+            })
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -134,15 +135,38 @@ impl Activations {
     }
 }
 
-/// Some tiles.
-struct Quantize<'a> {
-    x: &'a [f32],
+/// Rows of a tile, where there are `rows` in all: a power of two.
+pub(crate) fn tile_rows(rows: usize) -> usize {
+    rows.next_power_of_two().min(TILE)
+}
+
+/// A tile that is to be quantized.
+pub(crate) struct TileMut<'a> {
     cols: usize,
     block: usize,
     width: usize,
     codes: &'a mut [Quad],
-    sums: &'a mut [i32],
     scales: &'a mut [f32],
+    sums: &'a mut [i32],
+}
+
+impl TileMut<'_> {
+    /// Quantizes `x`, as many rows as the tile has or fewer.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`].
+    pub(crate) fn quantize(self, kernel: Kernel, x: &[f32]) -> Result<(), Error> {
+        if lanes::run(kernel, Quantize { x, tile: self }) {
+            Ok(())
+        } else {
+            Err(Error::NotFinite)
+        }
+    }
+}
+
+struct Quantize<'a> {
+    x: &'a [f32],
+    tile: TileMut<'a>,
 }
 
 impl Pass for Quantize<'_> {
@@ -151,58 +175,66 @@ impl Pass for Quantize<'_> {
 
     #[inline(always)]
     fn run(self) -> bool {
-        let Self {
-            x,
+        match (self.tile.width, self.tile.block.is_multiple_of(32)) {
+            (1, true) => self.rows::<1, 32>(),
+            (1, false) => self.rows::<1, 16>(),
+            (2, true) => self.rows::<2, 32>(),
+            (2, false) => self.rows::<2, 16>(),
+            (4, true) => self.rows::<4, 32>(),
+            (4, false) => self.rows::<4, 16>(),
+            (_, true) => self.rows::<TILE, 32>(),
+            (_, false) => self.rows::<TILE, 16>(),
+        }
+    }
+}
+
+impl Quantize<'_> {
+    /// For tiles of `T` rows, `P` codes at a time: in loops over constants, or compilers make gathers of them.
+    #[inline(always)]
+    fn rows<const T: usize, const P: usize>(self) -> bool {
+        let Self { x, tile } = self;
+        let TileMut {
             cols,
             block,
-            width,
             codes,
-            sums,
             scales,
-        } = self;
-        let (quads, blocks) = (cols / 4, cols / block);
-        let rows = x.len() / cols;
-        if !rows.is_multiple_of(width) {
+            sums,
+            ..
+        } = tile;
+        if x.len() < T * cols {
             // The rows that fill up the last tile.
-            let tile = rows / width * width;
-            codes[tile * quads..].fill([0; 4]);
-            sums[tile * (cols / 16)..].fill(0);
-            scales[tile * blocks..].fill(0.0);
+            codes.fill([0; 4]);
+            sums.fill(0);
+            scales.fill(0.0);
         }
+        let (codes, _) = codes.as_chunks_mut::<T>();
+        let (scales, _) = scales.as_chunks_mut::<T>();
+        let (sums, _) = sums.as_chunks_mut::<T>();
         let mut worst = 0;
-        for (i, x) in x.chunks_exact(block).enumerate() {
-            let (row, b) = (i / blocks, i % blocks);
-            let (tile, row) = (row / width, row % width);
-            let (x, _) = x.as_chunks::<16>();
-            // The bits of |x| are in the order of |x|, and those of infinity and NaN come last.
-            let mut lanes = [0u32; 16];
-            for x in x {
-                for (lane, x) in lanes.iter_mut().zip(x) {
-                    *lane = (*lane).max(x.to_bits() & 0x7fff_ffff);
-                }
-            }
-            let max = lanes.into_iter().fold(0, u32::max);
-            worst = worst.max(max);
-            let max = f32::from_bits(max);
-            let (scale, back) = if max < TINY {
-                (0.0, 0.0)
-            } else {
-                (127.0 / max, max / 127.0)
-            };
-            scales[(tile * blocks + b) * width + row] = back;
-            let half = tile * (cols / 16) + b * (block / 16);
-            for (h, x) in x.iter().enumerate() {
-                let rounded = x.map(|x| crate::ops::round(x * scale));
-                sums[(half + h) * width + row] = rounded.iter().sum();
-                let narrow = rounded.map(|code| code as i8);
-                let quads = &mut codes[(half + h) * 4 * width..][..4 * width];
-                for (quad, narrow) in quads
-                    .iter_mut()
-                    .skip(row)
-                    .step_by(width)
-                    .zip(narrow.as_chunks::<4>().0)
-                {
-                    *quad = *narrow;
+        for (row, x) in x.chunks_exact(cols).enumerate().take(T) {
+            let mut pieces = codes.chunks_exact_mut(P / 4).zip(sums.chunks_exact_mut(P / 16));
+            for (x, back) in x.chunks_exact(block).zip(&mut *scales) {
+                // The bits of |x| are in the order of |x|, and those of infinity and NaN come last.
+                let max = x.iter().fold(0, |max, x| (x.to_bits() & 0x7fff_ffff).max(max));
+                worst = worst.max(max);
+                let max = f32::from_bits(max);
+                let scale;
+                (scale, back[row]) = if max < TINY {
+                    (0.0, 0.0)
+                } else {
+                    (127.0 / max, max / 127.0)
+                };
+                for (x, (codes, sums)) in x.as_chunks::<P>().0.iter().zip(&mut pieces) {
+                    let mut narrow = [0; P];
+                    for (narrow, x) in narrow.iter_mut().zip(x) {
+                        *narrow = round(x * scale) as i8;
+                    }
+                    for (quads, narrow) in codes.iter_mut().zip(narrow.as_chunks().0) {
+                        quads[row] = *narrow;
+                    }
+                    for (sums, narrow) in sums.iter_mut().zip(narrow.as_chunks::<16>().0) {
+                        sums[row] = narrow.iter().map(|&code| i32::from(code)).sum();
+                    }
                 }
             }
         }

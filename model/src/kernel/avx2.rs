@@ -9,35 +9,30 @@
     reason = "registers are indexed across several arrays"
 )]
 
-use super::Activations;
 use super::activation::{Quad, Tile};
 use super::x86::{load128, load256};
+use super::{Activations, Columns, put};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 use std::arch::x86_64::*;
 
-/// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
+/// Multiplies the groups of rows in `data` with every row of `x`.
 #[target_feature(enable = "avx2")]
-pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     super::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 /// One group after the other, so that a batch reads the weights from memory once.
 #[target_feature(enable = "avx2")]
-fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
-    let rows = x.rows();
-    let groups = data.chunks_exact(matrix.group_len());
-    for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
-        let (out, _) = out.as_chunks_mut::<LANES>();
+fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
+    for (g, group) in data.chunks_exact(matrix.group_len()).enumerate() {
         for (i, out) in out.chunks_mut(x.width()).enumerate() {
-            for half in 0..2 {
-                match x.width() {
-                    1 => tile::<KIND, 1>(group, x.tile(i), 0, half, out),
-                    2 => tile::<KIND, 2>(group, x.tile(i), 0, half, out),
-                    _ => {
-                        for (j, out) in out.chunks_mut(FEW).enumerate() {
-                            tile::<KIND, FEW>(group, x.tile(i), j * FEW, half, out);
-                        }
+            match x.width() {
+                1 => tile::<KIND, 1>(group, x.tile(i), 0, g, out),
+                2 => tile::<KIND, 2>(group, x.tile(i), 0, g, out),
+                _ => {
+                    for (j, out) in out.chunks_mut(FEW).enumerate() {
+                        tile::<KIND, FEW>(group, x.tile(i), j * FEW, g, out);
                     }
                 }
             }
@@ -50,16 +45,39 @@ const FEW: usize = 4;
 /// Rows of the matrix in a register.
 const HALF: usize = LANES / 2;
 
-/// Half of a group of rows against `T` rows of a tile from `row` on, of which the first `out.len()` are wanted.
+/// Group number `g` against `T` rows of a tile from `row` on, of which the first `out.len()` are wanted.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn tile<const KIND: usize, const T: usize>(
     group: &[u8],
     x: Tile<'_>,
     row: usize,
-    half: usize,
-    out: &mut [[f32; LANES]],
+    g: usize,
+    out: &mut Columns<'_>,
 ) {
+    let halves = [
+        half_tile::<KIND, T>(group, x, row, 0),
+        half_tile::<KIND, T>(group, x, row, 1),
+    ];
+    for (t, out) in out.iter_mut().enumerate() {
+        let mut lanes = [0.0; LANES];
+        for (lanes, half) in lanes.as_chunks_mut::<HALF>().0.iter_mut().zip(halves) {
+            // SAFETY: eight floats are 32 bytes, and no alignment is asked for.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), half[t]) };
+        }
+        put(out, g, &lanes);
+    }
+}
+
+/// Half of a group of rows against `T` rows of a tile from `row` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_tile<const KIND: usize, const T: usize>(
+    group: &[u8],
+    x: Tile<'_>,
+    row: usize,
+    half: usize,
+) -> [__m256; T] {
     let shape = const { Kind::ALL[KIND].shape() };
     let Shape {
         block,
@@ -145,11 +163,7 @@ fn tile<const KIND: usize, const T: usize>(
             }
         }
     }
-    for (out, total) in out.iter_mut().zip(totals) {
-        let out: &mut [f32] = &mut out[half * HALF..][..HALF];
-        // SAFETY: eight floats are 32 bytes, and no alignment is asked for.
-        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), total) };
-    }
+    totals
 }
 
 /// Adds the products of some quads of a strip to `parts`.

@@ -2,61 +2,83 @@
 //! quad, which sums four products of unsigned and signed bytes into a lane without rounding or saturation.
 #![allow(unsafe_code)]
 
-use super::Activations;
 use super::activation::{Quad, TILE, Tile};
-use super::x86::{load128, load256};
+use super::x86::{load128, load256, prefetch};
+use super::{Activations, Columns, put};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 use std::arch::x86_64::*;
 
-/// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
+/// Multiplies the groups of rows in `data` with every row of `x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     super::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
-/// One group after the other, so that a batch reads the weights from memory once.
+/// One group after the other, so that a batch reads the weights from memory once; while tiles are multiplied with one
+/// group, the next is brought near.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     let starts = starts::<KIND>(x);
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    let groups = data.chunks_exact(matrix.group_len());
-    for (group, out) in groups.zip(out.chunks_exact_mut(x.rows())) {
-        let starts = starts.chunks_exact(starts.len() / x.rows().div_ceil(x.width()));
+    let tiles = x.rows().div_ceil(x.width());
+    let mut groups = data.chunks_exact(matrix.group_len()).enumerate();
+    while let Some((g, group)) = groups.next() {
+        let next = groups.clone().next().filter(|_| tiles > 1);
+        let mut ahead = next
+            .map_or(&[][..], |(_, next)| next)
+            .chunks(group.len().div_ceil(tiles));
+        let starts = starts.chunks_exact(starts.len() / tiles);
         for ((i, starts), out) in starts.enumerate().zip(out.chunks_mut(x.width())) {
+            prefetch(ahead.next().unwrap_or_default());
             match x.width() {
-                1 => product::<KIND, 1>(group, x.tile(i), starts, out),
-                2 => product::<KIND, 2>(group, x.tile(i), starts, out),
-                4 => product::<KIND, 4>(group, x.tile(i), starts, out),
-                _ => product::<KIND, TILE>(group, x.tile(i), starts, out),
+                1 => product::<KIND, 1>(group, x.tile(i), starts, g, out),
+                2 => product::<KIND, 2>(group, x.tile(i), starts, g, out),
+                4 => product::<KIND, 4>(group, x.tile(i), starts, g, out),
+                _ => product::<KIND, TILE>(group, x.tile(i), starts, g, out),
             }
         }
     }
 }
 
-/// What the sum of a sub-block begins with, `[tile][sub-block of at most 32][row]`: minus the code of zero times the sum of
-/// its activations. For blocks of 32 with a minimum, that sum.
+/// What a kind takes sums of activations for, `[tile][sub-block][row]`. Where a kind has minimums, they are multiplied with
+/// the sums: in blocks of 256 by pairs of sub-blocks, so these are pairs of 16 bits. Else the sum of a sub-block's products
+/// begins with minus the code of zero times the sum of its activations.
 fn starts<const KIND: usize>(x: &Activations) -> Vec<i32> {
-    let Shape { sub, zero, mins, .. } = const { Kind::ALL[KIND].shape() };
+    let Shape {
+        block,
+        sub,
+        zero,
+        mins,
+        ..
+    } = const { Kind::ALL[KIND].shape() };
     let factor = if mins { 1 } else { -zero };
     if sub == 16 {
         return x.sums().iter().map(|sum| factor * sum).collect();
     }
-    let mut starts = Vec::with_capacity(x.sums().len() / 2);
+    let mut strips = Vec::with_capacity(x.sums().len() / 2);
     for halves in x.sums().chunks_exact(2 * x.width()) {
         let (low, high) = halves.split_at(x.width());
-        starts.extend(low.iter().zip(high).map(|(low, high)| factor * (low + high)));
+        strips.extend(low.iter().zip(high).map(|(low, high)| factor * (low + high)));
     }
-    starts
+    if block == 32 || !mins {
+        return strips;
+    }
+    let mut pairs = Vec::with_capacity(strips.len() / 2);
+    for strips in strips.chunks_exact(2 * x.width()) {
+        let (low, high) = strips.split_at(x.width());
+        pairs.extend(low.iter().zip(high).map(|(low, high)| low & 0xffff | high << 16));
+    }
+    pairs
 }
 
-/// A group against the `T` rows of a tile, of which the first `out.len()` are wanted. All sums stay in registers.
+/// Group number `g` against the `T` rows of a tile, of which the first `out.len()` are wanted. All sums stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn product<const KIND: usize, const T: usize>(
     group: &[u8],
     x: Tile<'_>,
     starts: &[i32],
-    out: &mut [[f32; LANES]],
+    g: usize,
+    out: &mut Columns<'_>,
 ) {
     let record = const { Record::of(Kind::ALL[KIND]) };
     let Shape {
@@ -72,9 +94,13 @@ fn product<const KIND: usize, const T: usize>(
     let mut totals = [_mm512_setzero_ps(); T];
     let records = group.chunks_exact(record.len).zip(x.scales.as_chunks::<T>().0);
     let codes = x.codes.as_chunks::<T>().0.as_chunks::<8>().0.chunks_exact(strips);
-    let strips_of = codes.zip(x.sums.as_chunks::<T>().0.as_chunks::<2>().0.chunks_exact(strips));
-    let starts = starts.as_chunks::<T>().0.chunks_exact(strips * per_strip);
-    for (((bytes, scales), (codes, sums)), starts) in records.zip(strips_of).zip(starts) {
+    let starts_len = if block == 256 && has_mins {
+        strips / 2
+    } else {
+        strips * per_strip
+    };
+    let starts = starts.as_chunks::<T>().0.chunks_exact(starts_len);
+    for (((bytes, scales), codes), starts) in records.zip(codes).zip(starts) {
         let mut dots = [_mm512_setzero_si512(); T];
         for s in 0..strips {
             let strip = &bytes[record.codes + s * record.shape.strip_len()..][..record.shape.strip_len()];
@@ -124,13 +150,10 @@ fn product<const KIND: usize, const T: usize>(
         }
         let mut mins = [_mm512_setzero_si512(); T];
         if block == 256 {
-            for (pair, sums) in sums.as_chunks::<2>().0.iter().enumerate() {
+            for (pair, sums) in starts.iter().enumerate() {
                 let submins = _mm512_cvtepu8_epi16(load256(bytes, record.submins + pair * 2 * LANES));
-                let [low, high] = sums;
                 for t in 0..T {
-                    let (low, high) = (low[0][t] + low[1][t], high[0][t] + high[1][t]);
-                    let sums = _mm512_set1_epi32(low & 0xffff | high << 16);
-                    mins[t] = _mm512_dpwssd_epi32(mins[t], submins, sums);
+                    mins[t] = _mm512_dpwssd_epi32(mins[t], submins, _mm512_set1_epi32(sums[t]));
                 }
             }
         } else {
@@ -150,8 +173,10 @@ fn product<const KIND: usize, const T: usize>(
         }
     }
     for (out, total) in out.iter_mut().zip(totals) {
+        let mut lanes = [0.0; LANES];
         // SAFETY: sixteen floats are 64 bytes, and no alignment is asked for.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) };
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), total) };
+        put(out, g, &lanes);
     }
 }
 

@@ -32,8 +32,7 @@ mod reference;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(crate) use activation::Activations;
-use activation::TILE;
+pub(crate) use activation::{Activations, TileMut, tile_rows};
 
 use crate::weights::{LANES, Matrix};
 use crate::{Error, Kernel, team};
@@ -46,101 +45,54 @@ pub(crate) struct Product<'a> {
     pub(crate) out: &'a mut [f32],
 }
 
-impl Product<'_> {
-    /// Outputs, as many as lanes.
-    fn padded(&self) -> usize {
-        self.matrix.rows.div_ceil(LANES) * LANES
-    }
-}
-
-/// Makes `products`, whose `x` have equally many rows. `scratch` is room; its content does not matter.
-///
-/// Each of `threads` takes its share of the groups of every matrix; a sum is never divided.
-pub(crate) fn multiply(
+/// Makes `products`. Each of `threads` takes its share of the groups of every matrix; a sum is never divided.
+pub(crate) fn multiply<'a>(
     kernel: Kernel,
     threads: usize,
-    products: &mut [Product<'_>],
-    scratch: &mut Vec<f32>,
-) -> Result<(), Error> {
-    let rows = products.first().map_or(0, |product| product.x.rows());
-    if rows == 1
-        && products
-            .iter()
-            .all(|product| product.padded() == product.matrix.rows)
-    {
-        let direct = products.iter_mut().map(|p| (p.matrix, p.x, &mut *p.out));
-        return run(kernel, threads, direct);
-    }
-    let len = products.iter().map(|product| product.padded() * rows).sum();
-    scratch.resize(len, 0.0);
-    let mut rest = &mut scratch[..];
-    let grouped = products.iter().map(|product| {
-        let out = rest.split_off_mut(..product.padded() * rows).unwrap_or_default();
-        (product.matrix, product.x, out)
-    });
-    run(kernel, threads, grouped)?;
-    let mut rest = &scratch[..len];
-    let mut parts = Vec::new();
-    for product in products {
-        let grouped = rest.split_off(..product.padded() * rows).unwrap_or_default();
-        let outputs = product.matrix.rows;
-        let share = team::share(rows, team::worth(threads, rows * outputs));
-        let out = product.out.chunks_mut(share * outputs).enumerate();
-        parts.extend(out.map(|(i, out)| (grouped, i * share, outputs, out)));
-    }
-    team::each(parts.into_iter(), |(grouped, first, outputs, out)| {
-        by_row(grouped, rows, first, outputs, out);
-        Ok(())
-    })
-}
-
-/// Rows `first..` from `[group][row][lane]` to `[row][output]`, some rows at a time so that neither side jumps about.
-fn by_row(grouped: &[f32], rows: usize, first: usize, outputs: usize, out: &mut [f32]) {
-    let (lanes, _) = grouped.as_chunks::<LANES>();
-    for (i, out) in out.chunks_mut(TILE * outputs).enumerate() {
-        let first = first + i * TILE;
-        for (g, group) in lanes.chunks_exact(rows).enumerate() {
-            let width = LANES.min(outputs - g * LANES);
-            for (out, lanes) in out.chunks_exact_mut(outputs).zip(&group[first..]) {
-                let out = &mut out[g * LANES..][..width];
-                match out.as_mut_array::<LANES>() {
-                    Some(out) => *out = *lanes,
-                    None => out.copy_from_slice(&lanes[..width]),
-                }
-            }
-        }
-    }
-}
-
-/// Makes products into `[group][row of x][lane]` each.
-fn run<'a>(
-    kernel: Kernel,
-    threads: usize,
-    products: impl Iterator<Item = (&'a Matrix, &'a Activations, &'a mut [f32])>,
+    products: impl IntoIterator<Item = Product<'a>>,
 ) -> Result<(), Error> {
     let mut parts: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
-    for (matrix, x, out) in products {
+    for Product { matrix, x, out } in products {
         let len = matrix.group_len();
         let threads = team::worth(threads, matrix.rows * matrix.cols * x.rows() / 16);
         let share = team::share(matrix.data.len() / len, threads);
-        let shares = matrix.data.chunks(share * len);
-        let shares = shares.zip(out.chunks_mut(share * LANES * x.rows()));
+        // The columns of a thread, row by row.
+        let mut columns: Vec<Vec<_>> = (0..threads).map(|_| Vec::with_capacity(x.rows())).collect();
+        for row in out.chunks_mut(matrix.rows) {
+            for (columns, row) in columns.iter_mut().zip(row.chunks_mut(share * LANES)) {
+                columns.push(row);
+            }
+        }
+        let shares = matrix.data.chunks(share * len).zip(columns);
         for (part, (data, out)) in parts.iter_mut().zip(shares) {
             part.push((matrix, x, data, out));
         }
     }
     parts.retain(|part| !part.is_empty());
-    team::each(parts.into_iter(), |part| {
-        for (matrix, x, data, out) in part {
-            product(kernel, matrix, data, x, out);
+    team::each(threads, parts.into_iter(), |part| {
+        for (matrix, x, data, mut out) in part {
+            product(kernel, matrix, data, x, &mut out);
         }
         Ok(())
     })
 }
 
+/// For each row of activations what some groups give: sixteen outputs each, the last of a matrix perhaps fewer.
+type Columns<'a> = [&'a mut [f32]];
+
+/// Puts the outputs of group `group` in their place, as many as there are.
+#[inline(always)]
+fn put(out: &mut [f32], group: usize, lanes: &[f32; LANES]) {
+    let out = &mut out[group * LANES..];
+    match out.first_chunk_mut::<LANES>() {
+        Some(out) => *out = *lanes,
+        None => out.copy_from_slice(&lanes[..out.len()]),
+    }
+}
+
 /// One thread's groups.
 #[allow(unsafe_code)]
-fn product(kernel: Kernel, matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+fn product(kernel: Kernel, matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     match kernel {
         Kernel::Reference => reference::multiply(matrix, data, x, out),
         #[cfg(target_arch = "x86_64")]

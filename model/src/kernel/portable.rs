@@ -3,31 +3,29 @@
 //! Codes are multiplied and summed in 16 bits, as many as cannot overflow, and only then widened: 127 times the largest
 //! code bounds a product. A quad is 64 such products, four to a row; the four meet only at the end.
 
-use super::Activations;
 use super::activation::{Quad, Tile};
+use super::{Activations, Columns, put};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 
-/// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
-pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+/// Multiplies the groups of rows in `data` with every row of `x`.
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     super::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 type Ints = [i32; LANES];
-type Floats = [f32; LANES];
 
-fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
-    let rows = x.rows();
-    let groups = data.chunks_exact(matrix.group_len());
-    for (group, out) in groups.zip(out.chunks_exact_mut(rows * LANES)) {
-        for (row, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-            group_dot::<KIND>(group, x.tile(row / x.width()), row % x.width(), out);
+fn groups<const KIND: usize>(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
+    for (g, group) in data.chunks_exact(matrix.group_len()).enumerate() {
+        for (row, out) in out.iter_mut().enumerate() {
+            let total = group_dot::<KIND>(group, x.tile(row / x.width()), row % x.width());
+            put(out, g, &total);
         }
     }
 }
 
 /// One group of sixteen rows against one row of activations.
-fn group_dot<const KIND: usize>(group: &[u8], x: Tile<'_>, row: usize, out: &mut Floats) {
+fn group_dot<const KIND: usize>(group: &[u8], x: Tile<'_>, row: usize) -> [f32; LANES] {
     let shape = const { Kind::ALL[KIND].shape() };
     let Shape {
         block,
@@ -94,7 +92,7 @@ fn group_dot<const KIND: usize>(group: &[u8], x: Tile<'_>, row: usize, out: &mut
             }
         }
     }
-    *out = total;
+    total
 }
 
 /// Adds the products of quads `from..to` of a strip to `out`.

@@ -1,11 +1,11 @@
 //! SPEC 2.4, word by word: one output at a time on unpacked blocks.
 
-use super::Activations;
+use super::{Activations, Columns};
 use crate::quant::Shape;
 use crate::weights::{LANES, Matrix, Record};
 
-/// Multiplies the groups of rows in `data` with every row of `x`; `out` is `[group][row of x][lane]`.
-pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut [f32]) {
+/// Multiplies the groups of rows in `data` with every row of `x`.
+pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
     let record = Record::of(matrix.kind);
     let Shape {
         block: len,
@@ -15,12 +15,9 @@ pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut 
         signed,
         ..
     } = record.shape;
-    for (group, out) in data
-        .chunks(matrix.group_len())
-        .zip(out.chunks_mut(x.rows() * LANES))
-    {
-        for (row, out) in out.chunks_mut(LANES).enumerate() {
-            let (x, r) = (x.tile(row / x.width()), row % x.width());
+    for (row, out) in out.iter_mut().enumerate() {
+        let (x, r) = (x.tile(row / x.width()), row % x.width());
+        for (group, out) in data.chunks(matrix.group_len()).zip(out.chunks_mut(LANES)) {
             for (lane, out) in out.iter_mut().enumerate() {
                 let mut sum = 0.0f32;
                 for (b, bytes) in group.chunks(record.len).enumerate() {

@@ -107,22 +107,19 @@ fn inputs(fill: Fill, rows: usize, cols: usize) -> Vec<f32> {
 fn product(kernel: Kernel, threads: usize, matrix: &Matrix, x: &[f32]) -> Vec<u32> {
     let mut activations = Activations::default();
     activations
-        .quantize(kernel, 1, x, matrix.cols, matrix.kind.shape().block)
+        .quantize(kernel, x, matrix.cols, matrix.kind.shape().block)
         .unwrap();
     let mut out = vec![f32::NAN; x.len() / matrix.cols * matrix.rows];
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
         .unwrap();
-    let mut scratch = Vec::new();
-    let (x, out_of) = (&activations, &mut out[..]);
-    let mut products = [Product {
+    let product = Product {
         matrix,
-        x,
-        out: out_of,
-    }];
-    pool.install(|| multiply(kernel, threads, &mut products, &mut scratch))
-        .unwrap();
+        x: &activations,
+        out: &mut out,
+    };
+    pool.install(|| multiply(kernel, threads, [product])).unwrap();
     out.iter().map(|x| x.to_bits()).collect()
 }
 
@@ -204,7 +201,7 @@ fn activations_are_rounded_to_even_within_127() {
     let mut x = vec![0.0f32; 32];
     x[..8].copy_from_slice(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -127.0, 126.6]);
     let mut a = Activations::default();
-    a.quantize(Kernel::Portable, 1, &x, 32, 32).unwrap();
+    a.quantize(Kernel::Portable, &x, 32, 32).unwrap();
     let tile = a.tile(0);
     assert_eq!(
         (tile.quad(0, 0), tile.quad(1, 0)),
@@ -219,7 +216,7 @@ fn what_is_not_finite_is_refused() {
         let mut x = vec![1.0; 512];
         x[300] = bad;
         for kernel in Kernel::ALL.into_iter().filter(|k| k.supported()) {
-            let result = Activations::default().quantize(kernel, 1, &x, 512, 256);
+            let result = Activations::default().quantize(kernel, &x, 512, 256);
             assert!(matches!(result, Err(Error::NotFinite)));
         }
     }
