@@ -1,4 +1,10 @@
 //! Exact attention over the pages of one slot: SPEC 2.7.
+#![expect(
+    clippy::needless_range_loop,
+    reason = "registers are indexed across several arrays"
+)]
+
+use std::ops::Range;
 
 use crate::kv::{Number, PAGE, Part};
 use crate::math::exp;
@@ -6,6 +12,9 @@ use crate::math::lanes::Pass;
 use crate::ops::{reduce, tree};
 
 const LANES: usize = 16;
+
+/// Heads of which 32 registers of sixteen lanes hold the sums of a page, and more.
+pub(crate) const TOGETHER: usize = 4;
 
 /// The query heads at one position that share a head of keys and values: what one loads of a page, the others find in the
 /// nearest cache.
@@ -16,6 +25,8 @@ pub(crate) struct Attend<'a, P> {
     pub(crate) width: usize,
     /// Positions seen, the query's own included: at least one.
     pub(crate) len: usize,
+    /// Heads that go over a page at once, as many as the sums of which fit the registers; at most [`TOGETHER`].
+    pub(crate) together: usize,
     /// 1 / sqrt(width).
     pub(crate) scale: f32,
     /// Keys and values of at least `len` positions.
@@ -35,6 +46,7 @@ impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_,
             queries,
             width,
             len,
+            together,
             scale,
             pages,
             scores,
@@ -46,9 +58,16 @@ impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_,
         // [head][position], then the sum of each head
         scores.resize(heads * (padded + 1), 0.0);
         let (scores, totals) = scores.split_at_mut(heads * padded);
+        let together = together.clamp(1, TOGETHER);
         for (part, first) in pages.clone().zip((0..).step_by(PAGE)) {
-            for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(padded)) {
-                score(query, &part, scale, &mut scores[first..]);
+            let some = queries.chunks(together * width);
+            for (queries, scores) in some.zip(scores.chunks_mut(together * padded)) {
+                match queries.len() / width {
+                    TOGETHER => score::<N, TOGETHER>(queries, &part, scale, first, scores),
+                    3 => score::<N, 3>(queries, &part, scale, first, scores),
+                    2 => score::<N, 2>(queries, &part, scale, first, scores),
+                    _ => score::<N, 1>(queries, &part, scale, first, scores),
+                }
             }
         }
         for (scores, total) in scores.chunks_exact_mut(padded).zip(&mut *totals) {
@@ -59,8 +78,14 @@ impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_,
         out.fill(0.0);
         for (part, first) in pages.zip((0..).step_by(PAGE)) {
             let end = len.min(first + PAGE);
-            for (weights, out) in scores.chunks_exact(padded).zip(out.chunks_exact_mut(width)) {
-                mix(&weights[first..end], &part, out);
+            let some = scores.chunks(together * padded);
+            for (weights, out) in some.zip(out.chunks_mut(together * width)) {
+                match out.len() / width {
+                    TOGETHER => mix::<N, TOGETHER>(weights, first..end, &part, out),
+                    3 => mix::<N, 3>(weights, first..end, &part, out),
+                    2 => mix::<N, 2>(weights, first..end, &part, out),
+                    _ => mix::<N, 1>(weights, first..end, &part, out),
+                }
             }
         }
         for (out, total) in out.chunks_exact_mut(width).zip(totals) {
@@ -69,17 +94,33 @@ impl<'a, N: Number, P: Iterator<Item = Part<'a, N>> + Clone> Pass for Attend<'_,
     }
 }
 
-/// Scores of a page's positions.
+/// Scores of a page's positions, `[head][position]` from `first` on, for `H` heads: a key that is loaded serves all.
 #[inline(always)]
-fn score<N: Number>(query: &[f32], part: &Part<'_, N>, scale: f32, scores: &mut [f32]) {
-    let mut sums = [0.0f32; PAGE];
-    for (q, keys) in query.iter().zip(part.keys.as_chunks::<PAGE>().0) {
-        for (sum, key) in sums.iter_mut().zip(keys) {
-            *sum += q * key.float();
+fn score<N: Number, const H: usize>(
+    queries: &[f32],
+    part: &Part<'_, N>,
+    scale: f32,
+    first: usize,
+    scores: &mut [f32],
+) {
+    let (width, padded) = (queries.len() / H, scores.len() / H);
+    let mut heads = [queries; H];
+    for h in 0..H {
+        heads[h] = &queries[h * width..][..width];
+    }
+    let mut sums = [[0.0f32; PAGE]; H];
+    for (d, keys) in part.keys.as_chunks::<PAGE>().0.iter().enumerate().take(width) {
+        for h in 0..H {
+            let q = heads[h][d];
+            for (sum, key) in sums[h].iter_mut().zip(keys) {
+                *sum += q * key.float();
+            }
         }
     }
-    for ((score, sum), key_scale) in scores.iter_mut().zip(sums).zip(part.key_scales) {
-        *score = N::scaled(sum, *key_scale) * scale;
+    for (scores, sums) in scores.chunks_exact_mut(padded).zip(&sums) {
+        for ((score, sum), key_scale) in scores[first..].iter_mut().zip(sums).zip(part.key_scales) {
+            *score = N::scaled(*sum, *key_scale) * scale;
+        }
     }
 }
 
@@ -104,44 +145,57 @@ fn exponentiate(scores: &mut [f32]) -> f32 {
     tree(sums)
 }
 
-/// Adds a page's values, by weight, position after position.
+/// Adds a page's values, by the weights of `positions`, position after position, for `H` heads.
 #[inline(always)]
-fn mix<N: Number>(weights: &[f32], part: &Part<'_, N>, out: &mut [f32]) {
-    let width = out.len();
+fn mix<N: Number, const H: usize>(
+    weights: &[f32],
+    positions: Range<usize>,
+    part: &Part<'_, N>,
+    out: &mut [f32],
+) {
+    let (width, padded) = (out.len() / H, weights.len() / H);
+    let mut heads = [weights; H];
+    for h in 0..H {
+        heads[h] = &weights[h * padded..][positions.clone()];
+    }
     let mut at = 0;
     while at + 64 <= width {
-        mix_some::<N, 64>(weights, part, width, at, out);
+        mix_some::<N, H, 64>(&heads, part, width, at, out);
         at += 64;
     }
     while at + LANES <= width {
-        mix_some::<N, LANES>(weights, part, width, at, out);
+        mix_some::<N, H, LANES>(&heads, part, width, at, out);
         at += LANES;
     }
 }
 
-/// Elements `at .. at + W`, whose sums stay in registers.
+/// Elements `at .. at + W` of each head, whose sums stay in registers.
 #[inline(always)]
-fn mix_some<N: Number, const W: usize>(
-    weights: &[f32],
+fn mix_some<N: Number, const H: usize, const W: usize>(
+    weights: &[&[f32]; H],
     part: &Part<'_, N>,
     width: usize,
     at: usize,
     out: &mut [f32],
 ) {
-    let Some(out) = out[at..].first_chunk_mut::<W>() else {
-        return;
-    };
-    let mut sums = *out;
+    let mut sums = [[0.0f32; W]; H];
+    for h in 0..H {
+        sums[h].copy_from_slice(&out[h * width + at..][..W]);
+    }
     let values = part.values.chunks_exact(width).zip(part.value_scales);
-    for (weight, (value, scale)) in weights.iter().zip(values) {
-        let weight = N::scaled(*weight, *scale);
+    for (j, (value, scale)) in values.enumerate().take(weights[0].len()) {
         if let Some(value) = value[at..].first_chunk::<W>() {
-            for (sum, v) in sums.iter_mut().zip(value) {
-                *sum += weight * v.float();
+            for h in 0..H {
+                let weight = N::scaled(weights[h][j], *scale);
+                for (sum, v) in sums[h].iter_mut().zip(value) {
+                    *sum += weight * v.float();
+                }
             }
         }
     }
-    *out = sums;
+    for h in 0..H {
+        out[h * width + at..][..W].copy_from_slice(&sums[h]);
+    }
 }
 
 #[cfg(test)]
@@ -152,12 +206,13 @@ mod tests {
 
     fn check<N: Number>(width: usize, query: &[f32], pages: &[Part<'_, N>]) {
         let scale = 1.0 / (width as f32).sqrt();
-        for len in [1, 15, 64, 65, 130, 192] {
+        for (len, together) in [(1, 1), (15, 4), (64, 2), (65, 3), (130, 4), (192, 1), (192, 4)] {
             let mut out = vec![f32::NAN; query.len()];
             Attend {
                 queries: query,
                 width,
                 len,
+                together,
                 scale,
                 pages: pages.iter().copied(),
                 scores: &mut vec![9.0; 3],
@@ -201,7 +256,7 @@ mod tests {
                         .unzip()
                 })
                 .collect();
-            let query: Vec<f32> = (0..2 * width).map(|i| number(i * 11)).collect();
+            let query: Vec<f32> = (0..7 * width).map(|i| number(i * 11)).collect();
             let parts: Vec<_> = pages
                 .iter()
                 .map(|(keys, values)| Part {
@@ -234,7 +289,7 @@ mod tests {
                     value_scales: &scales[2 * p + 1],
                 })
                 .collect();
-            let query: Vec<f32> = (0..2 * width).map(|i| code(i * 11) as f32 / 100.0).collect();
+            let query: Vec<f32> = (0..7 * width).map(|i| code(i * 11) as f32 / 100.0).collect();
             check(width, &query, &parts);
         }
     }

@@ -1,6 +1,6 @@
 //! One pass of some rows through the network.
 
-use crate::attention::Attend;
+use crate::attention::{Attend, TOGETHER};
 use crate::config::Config;
 use crate::kernel::{self, Activations, Product, TileMut};
 use crate::kv::{Number, Pool};
@@ -295,6 +295,10 @@ impl Chunk<'_> {
         let (rows, width, kv_heads) = (self.rows, self.config.head_dim, self.config.kv_heads);
         out.resize(q.len(), 0.0);
         let scale = 1.0 / (width as f32).sqrt();
+        let together = match self.means.kernel {
+            Kernel::Avx512 => TOGETHER,
+            _ => 1,
+        };
         // Query heads that share a head of keys and values.
         let group = self.config.heads / kv_heads * width;
         let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
@@ -312,6 +316,7 @@ impl Chunk<'_> {
                     queries,
                     width,
                     len: row.position + 1,
+                    together,
                     scale,
                     pages: pool.head::<N>(row.slot, layer, head),
                     scores: &mut scores,

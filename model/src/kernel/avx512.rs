@@ -4,7 +4,7 @@
 
 use super::activation::{Quad, TILE, Tile};
 use super::x86::{load128, load256, prefetch};
-use super::{Activations, Columns, put};
+use super::{Activations, Columns};
 use crate::quant::{Kind, Shape};
 use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
 use std::arch::x86_64::*;
@@ -173,10 +173,13 @@ fn product<const KIND: usize, const T: usize>(
         }
     }
     for (out, total) in out.iter_mut().zip(totals) {
-        let mut lanes = [0.0; LANES];
-        // SAFETY: sixteen floats are 64 bytes, and no alignment is asked for.
-        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), total) };
-        put(out, g, &lanes);
+        let out = &mut out[g * LANES..];
+        match out.first_chunk_mut::<LANES>() {
+            // SAFETY: sixteen floats are 64 bytes, and no alignment is asked for.
+            Some(out) => unsafe { _mm512_storeu_ps(out.as_mut_ptr(), total) },
+            // SAFETY: of the sixteen floats only those in the slice are written.
+            None => unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), (1 << out.len()) - 1, total) },
+        }
     }
 }
 
