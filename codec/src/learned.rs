@@ -1,11 +1,16 @@
 //! The experts and their weights: where these start and how they follow what has crossed (SPEC 4.7).
 
 use crate::query::Sampling;
+use crate::winner::{History, Parts};
 
-/// Experts of a prediction: at most 24 of a grid, and the plain one.
-pub(crate) const EXPERTS: usize = 25;
+/// Places of a row of weights: the network's experts, those of a grid, and the plain one.
+pub(crate) const EXPERTS: usize = 13;
 /// Index of the plain expert, q over the whole vocabulary.
 pub(crate) const PLAIN: usize = EXPERTS - 1;
+/// Experts of the network, each at one of [`SHARPNESS`]; they come first.
+pub(crate) const NETWORK: usize = SHARPNESS.len();
+/// What the network's scores are multiplied by: it may be too sure of itself, or not enough.
+pub(crate) const SHARPNESS: [f32; 3] = [0.75, 1.0, 1.35];
 
 /// How the tokens of a slot are chosen: each origin has its experts and its weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -31,26 +36,33 @@ impl Origin {
         }
     }
 
-    /// `(a, b / temperature)` of the experts, without the plain one.
-    pub(crate) fn grid(self) -> &'static [(f32, f32)] {
-        match self {
-            Self::Greedy | Self::Unknown => &SHARPENED,
-            Self::Open | Self::Filtered => &SEEDED,
-        }
+    /// Whether the noise plays a part.
+    pub(crate) fn is_seeded(self) -> bool {
+        matches!(self, Self::Open | Self::Filtered)
     }
 
-    /// Where the weights start: of the grid, then of the plain expert.
-    fn prior(self) -> [f32; EXPERTS] {
-        let (grid, plain): (&[f32], f32) = match self {
-            Self::Greedy => (&GREEDY_PRIOR, 0.184),
-            Self::Open => (&OPEN_PRIOR, 0.072),
-            Self::Filtered => (&FILTERED_PRIOR, 0.109),
-            Self::Unknown => (&UNKNOWN_PRIOR, 0.3),
+    /// Whether a network knows such tokens.
+    pub(crate) fn has_network(self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    /// `(a, b / temperature)` of expert `k`, if it is one of the grid.
+    pub(crate) fn blend(self, k: usize) -> Option<(f32, f32)> {
+        let grid: &[(f32, f32)] = match self {
+            Self::Greedy | Self::Unknown => &SHARPENED,
+            Self::Open | Self::Filtered => &SEEDED,
         };
-        let mut weights = [0.0; EXPERTS];
-        weights[..grid.len()].copy_from_slice(grid);
-        weights[PLAIN] = plain;
-        weights
+        k.checked_sub(NETWORK).and_then(|k| grid.get(k)).copied()
+    }
+
+    /// Where the weights start.
+    pub(crate) fn prior(self) -> [f32; EXPERTS] {
+        match self {
+            Self::Greedy => GREEDY_PRIOR,
+            Self::Open => OPEN_PRIOR,
+            Self::Filtered => FILTERED_PRIOR,
+            Self::Unknown => UNKNOWN_PRIOR,
+        }
     }
 }
 
@@ -87,21 +99,21 @@ impl Row {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Learned {
     rows: [Row; 4],
-}
-
-impl Default for Learned {
-    fn default() -> Self {
-        let origins = [Origin::Greedy, Origin::Open, Origin::Filtered, Origin::Unknown];
-        Self {
-            rows: origins.map(|origin| Row {
-                weights: origin.prior(),
-                seen: 0,
-            }),
-        }
-    }
+    parts: Parts,
 }
 
 impl Learned {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let origins = [Origin::Greedy, Origin::Open, Origin::Filtered, Origin::Unknown];
+        Self {
+            rows: origins.map(|origin| Row {
+                weights: parts.masked(origin.prior()),
+                seen: 0,
+            }),
+            parts,
+        }
+    }
+
     /// Weights of a slot that opens: the batch's.
     pub(crate) fn begin(&self, origin: Origin) -> Own {
         Own {
@@ -109,13 +121,14 @@ impl Learned {
                 seen: 0,
                 ..self.rows[origin as usize]
             },
+            history: History::default(),
         }
     }
 
     /// Follows a token, first the batch, then the slot it came in.
     pub(crate) fn follow(&mut self, origin: Origin, own: &mut Own, likelihood: &[f32; EXPERTS]) {
         let row = &mut self.rows[origin as usize];
-        row.follow(likelihood, &origin.prior(), BATCH);
+        row.follow(likelihood, &self.parts.masked(origin.prior()), BATCH);
         own.row.follow(likelihood, &row.weights, SLOT);
     }
 
@@ -134,6 +147,7 @@ impl Learned {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Own {
     row: Row,
+    pub(crate) history: History,
 }
 
 impl Own {
@@ -150,15 +164,15 @@ struct Pace {
 }
 
 const BATCH: Pace = Pace {
-    first: 30.0,
-    least: 0.002,
+    first: 20.0,
+    least: 0.005,
 };
 const SLOT: Pace = Pace {
     first: 10.0,
     least: 0.01,
 };
 /// How far a step goes home: a batch to the prior, a slot to the batch.
-const HOMING: f32 = 0.01;
+const HOMING: f32 = 0.003;
 
 const SHARPENED: [(f32, f32); 8] = [
     (0.8, 0.0),
@@ -171,29 +185,36 @@ const SHARPENED: [(f32, f32); 8] = [
     (3.5, 0.0),
 ];
 
-const SEEDED: [(f32, f32); 24] = {
-    let (a, b) = ([1.0, 1.2, 1.4, 1.7], [0.5, 0.7, 0.85, 1.0, 1.2, 1.5]);
-    let mut grid = [(0.0, 0.0); 24];
-    let mut k = 0;
-    while k < 24 {
-        grid[k] = (a[k / 6], b[k % 6]);
-        k += 1;
-    }
-    grid
-};
+const SEEDED: [(f32, f32); 9] = [
+    (1.0, 0.5),
+    (1.0, 0.85),
+    (1.0, 1.2),
+    (1.2, 0.5),
+    (1.2, 0.85),
+    (1.2, 1.2),
+    (1.4, 0.7),
+    (1.4, 1.2),
+    (1.7, 1.5),
+];
 
-// Fitted to 2,879 tokens of Qwen2.5-Coder 1.5B under 0.5B (maximum likelihood, 30 steps, 3 % flat).
-const GREEDY_PRIOR: [f32; 8] = [0.08, 0.139, 0.148, 0.131, 0.103, 0.085, 0.07, 0.06];
-const OPEN_PRIOR: [f32; 24] = [
-    0.02, 0.034, 0.049, 0.061, 0.052, 0.01, // a = 1
-    0.019, 0.029, 0.041, 0.055, 0.073, 0.054, // 1.2
-    0.016, 0.024, 0.032, 0.042, 0.06, 0.073, // 1.4
-    0.014, 0.018, 0.023, 0.029, 0.039, 0.061, // 1.7
+// Fitted to the tokens that the network was fitted to (docs/research.md), and drawn towards equal parts.
+const GREEDY_PRIOR: [f32; EXPERTS] = [
+    0.2, 0.3, 0.2, // network
+    0.02, 0.03, 0.04, 0.04, 0.04, 0.03, 0.02, 0.02, 0.0, // blends
+    0.06,
 ];
-const FILTERED_PRIOR: [f32; 24] = [
-    0.042, 0.047, 0.046, 0.04, 0.027, 0.007, // a = 1
-    0.039, 0.044, 0.046, 0.045, 0.038, 0.021, // 1.2
-    0.035, 0.04, 0.042, 0.043, 0.041, 0.031, // 1.4
-    0.032, 0.035, 0.037, 0.039, 0.039, 0.035, // 1.7
+const OPEN_PRIOR: [f32; EXPERTS] = [
+    0.08, 0.14, 0.13, // network
+    0.035, 0.055, 0.03, 0.04, 0.085, 0.07, 0.07, 0.1, 0.105, // blends
+    0.06,
 ];
-const UNKNOWN_PRIOR: [f32; 8] = [0.15, 0.3, 0.15, 0.05, 0.02, 0.01, 0.01, 0.01];
+const FILTERED_PRIOR: [f32; EXPERTS] = [
+    0.12, 0.15, 0.17, // network
+    0.04, 0.035, 0.02, 0.07, 0.055, 0.035, 0.095, 0.06, 0.055, // blends
+    0.095,
+];
+const UNKNOWN_PRIOR: [f32; EXPERTS] = [
+    0.0, 0.0, 0.0, // network
+    0.15, 0.3, 0.15, 0.05, 0.02, 0.01, 0.01, 0.01, 0.0, // blends
+    0.3,
+];

@@ -1,26 +1,34 @@
 //! Which token wins: the prediction that tokens are coded under (SPEC 4.6, 4.7).
 //!
-//! Both ends know the weak model's logits and, when the answer is sampled, the noise. A few hundred candidates are scored
-//! by a grid of experts `softmax(a log q + b T g)`, T the temperature; their mixture, with weights learned from the tokens that have crossed, is
-//! quantised to integers. Every other token shares one escape symbol and is then coded under q alone.
+//! Both ends know the weak model's logits and, when the answer is sampled, the noise. From the few hundred tokens that are
+//! likely or lucky (`candidates`) the best by perturbed logit enter a [`Contest`], which a small fixed [`network`] judges. Its
+//! verdict, a few softmaxes `a log q + b T g` (T the temperature) and q itself are experts; their mixture, with weights
+//! learned from the tokens that have crossed, is quantised to integers (`widths`). Every other token shares one escape
+//! symbol and is then coded under q alone.
 
-use weir_model::math::{self, ONE, Top, Weights};
+mod candidates;
+mod contest;
+mod history;
+pub mod network;
+mod parts;
+mod widths;
+
+use weir_model::math::{self, ONE, Weights};
 use weir_model::{Kernel, Token};
 
 use crate::Error;
-use crate::learned::{EXPERTS, Learned, Origin, PLAIN};
-use crate::noise::{Noise, gumbel_of_high};
+use crate::learned::{EXPERTS, Learned, Origin, PLAIN, SHARPNESS};
+use crate::noise::Noise;
 use crate::query::Sampling;
 use crate::stats;
+use candidates::Candidates;
+use network::Scorer;
+use widths::{Widths, scale, share};
 
 pub use crate::learned::Own;
-
-/// Candidates by logit.
-const BEST: usize = 128;
-/// Expected number of candidates by noise.
-const LUCKY: u64 = 256;
-/// What the escape symbol has beyond its share, so that no token costs more than 16 + 32 bits.
-const ESCAPE: u32 = 1 << 16;
+pub use contest::{Contest, ENTRANT, ENTRANTS, GLOBAL};
+pub use history::History;
+pub use parts::Parts;
 
 /// Where a token lies: an interval of 2^32, and for a token outside of the candidates a second one within the escape.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,65 +59,57 @@ pub enum Hit {
 #[derive(Clone, Debug)]
 pub struct Predictor {
     kernel: Kernel,
+    parts: Parts,
     learned: Learned,
-    top: Top,
-    best: Vec<Token>,
-    high: Vec<u32>,
-    lucky: Vec<(Token, u32)>,
 
     // The prediction in force, of `prepare`.
     origin: Origin,
-    temperature: f32,
+    sampling: Sampling,
     weights: Weights,
-    /// Ascending ids of the candidates; the next five have one entry for each.
-    ids: Vec<Token>,
-    logit: Vec<f32>,
-    gumbel: Vec<f32>,
-    plain: Vec<u32>,
-    mix: Vec<f32>,
-    width: Vec<u32>,
-    start: Vec<u32>,
-    /// Weights of expert k at candidate i in `k * ids.len() + i`, and their sums.
+    candidates: Candidates,
+    contest: Contest,
+    scorer: Scorer,
+    /// The network's scores of the candidates.
+    scores: Vec<f32>,
+    /// Weights of expert k at candidate i in `k * candidates + i`, and their sums; 0 for an expert that is not asked.
     votes: Vec<u32>,
     sums: [f32; EXPERTS],
-    /// What a plain weight counts for in the mixture.
-    plain_factor: f32,
+    mix: Vec<f32>,
     /// Weight of all tokens that are no candidates.
     outside: u64,
-    escape: (u32, u32),
+    widths: Widths,
 }
 
 impl Predictor {
     /// A predictor that knows what the specification's constants say.
     pub fn new(kernel: Kernel) -> Self {
+        Self::with(kernel, Parts::ALL)
+    }
+
+    /// A predictor that lacks some parts, to measure what they are worth: the code is another one.
+    pub fn with(kernel: Kernel, parts: Parts) -> Self {
         Self {
             kernel,
-            learned: Learned::default(),
-            top: Top::default(),
-            best: Vec::new(),
-            high: Vec::new(),
-            lucky: Vec::new(),
+            parts,
+            learned: Learned::new(parts),
             origin: Origin::default(),
-            temperature: 0.0,
+            sampling: Sampling::GREEDY,
             weights: Weights::default(),
-            ids: Vec::new(),
-            logit: Vec::new(),
-            gumbel: Vec::new(),
-            plain: Vec::new(),
-            mix: Vec::new(),
-            width: Vec::new(),
-            start: Vec::new(),
+            candidates: Candidates::default(),
+            contest: Contest::default(),
+            scorer: Scorer::default(),
+            scores: Vec::new(),
             votes: Vec::new(),
             sums: [0.0; EXPERTS],
-            plain_factor: 0.0,
+            mix: Vec::new(),
             outside: 0,
-            escape: (0, 0),
+            widths: Widths::default(),
         }
     }
 
     /// What a slot knows whose tokens are drawn with `sampling`, or come from elsewhere.
     pub fn begin(&self, sampling: Option<&Sampling>) -> Own {
-        self.learned.begin(Origin::of(sampling))
+        self.learned.begin(self.parts.origin(sampling))
     }
 
     /// Predicts the token that follows `logits`: drawn with `sampling` and the noise of its position, or, with `None`,
@@ -128,31 +128,44 @@ impl Predictor {
         }
         self.weights.set(self.kernel, logits).map_err(Error::of_logits)?;
         let sampling = drawn.map(|(sampling, _)| sampling);
-        self.origin = Origin::of(sampling);
-        self.temperature = sampling.map_or(0.0, |s| s.temperature);
-        let noise = drawn
-            .filter(|(sampling, _)| sampling.is_seeded())
-            .map(|(_, noise)| noise);
-        self.choose(logits, noise);
+        self.origin = self.parts.origin(sampling);
+        self.sampling = sampling
+            .filter(|sampling| sampling.is_seeded())
+            .copied()
+            .unwrap_or(Sampling::GREEDY);
+        let noise = drawn.filter(|_| self.origin.is_seeded()).map(|(_, noise)| noise);
+        self.candidates.choose(self.kernel, logits, &self.weights, noise);
+        self.compete(own);
         self.vote(own.weights());
-        self.quantise(logits.len());
         Ok(())
     }
 
     /// Learns that `token` came; to be called once after each [`Predictor::prepare`] and coding.
     pub fn learn(&mut self, token: Token, own: &mut Own) {
         let mut likelihood = [0.0; EXPERTS];
-        match self.ids.binary_search(&token) {
-            Ok(i) => {
-                for (k, _) in self.origin.grid().iter().enumerate() {
-                    likelihood[k] = self.votes[k * self.ids.len() + i] as f32 / self.sums[k];
+        let found = self.candidates.find(token);
+        match found {
+            Some(i) => {
+                let votes = self.votes.chunks(self.candidates.len()).zip(self.sums);
+                for (likelihood, (votes, sum)) in likelihood.iter_mut().zip(votes) {
+                    if sum > 0.0 {
+                        *likelihood = votes[i] as f32 / sum;
+                    }
                 }
-                likelihood[PLAIN] = self.plain[i] as f32 / self.weights.sum as f32;
+                likelihood[PLAIN] = self.candidates.plain[i] as f32 / self.weights.sum as f32;
             }
             // Only the plain expert knows of it.
-            Err(_) => likelihood[PLAIN] = 1.0,
+            None => likelihood[PLAIN] = 1.0,
         }
-        self.learned.follow(self.origin, own, &likelihood);
+        if self.origin.has_network() && self.parts.network && self.parts.history {
+            let best = self.contest.entrants().first();
+            let won = found.is_some_and(|i| best == Some(&(i as u32)));
+            let surprise = found.map_or(f32::INFINITY, |i| self.contest.surprise(i));
+            own.history.follow(won, surprise);
+        }
+        if self.parts.learning {
+            self.learned.follow(self.origin, own, &likelihood);
+        }
     }
 
     /// Forgets what was learned after `learned` was taken.
@@ -167,23 +180,24 @@ impl Predictor {
 
     /// Where `token` lies in the prediction; it must be in the vocabulary.
     pub fn place(&self, token: Token) -> Place {
-        match self.ids.binary_search(&token) {
-            Ok(i) => Place {
-                first: (self.start[i], self.width[i]),
+        let Widths { start, width, escape } = &self.widths;
+        match self.candidates.find(token) {
+            Some(i) => Place {
+                first: (start[i], width[i]),
                 rest: None,
             },
             // A single token outside is what the escape means.
-            Err(_) if self.rest_len() == 1 => Place {
-                first: self.escape,
+            None if self.rest_len() == 1 => Place {
+                first: *escape,
                 rest: None,
             },
-            Err(_) => {
+            None => {
                 let rest = self
                     .rest()
                     .find(|(id, _)| *id == token)
                     .map_or((0, 1), |(_, place)| place);
                 Place {
-                    first: self.escape,
+                    first: *escape,
                     rest: Some(rest),
                 }
             }
@@ -192,14 +206,15 @@ impl Predictor {
 
     /// What the point `at` of 2^32 means.
     pub fn find(&self, at: u32) -> Hit {
-        if self.escape.1 > 0 && at >= self.escape.0 {
+        let Widths { start, width, escape } = &self.widths;
+        if escape.1 > 0 && at >= escape.0 {
             return match (self.rest_len(), self.rest_weights().next()) {
-                (1, Some((token, _))) => Hit::Candidate(token, self.escape),
-                _ => Hit::Escape(self.escape),
+                (1, Some((token, _))) => Hit::Candidate(token, *escape),
+                _ => Hit::Escape(*escape),
             };
         }
-        let i = self.start.partition_point(|&start| start <= at) - 1;
-        Hit::Candidate(self.ids[i], (self.start[i], self.width[i]))
+        let i = start.partition_point(|&start| start <= at) - 1;
+        Hit::Candidate(self.candidates.ids[i], (start[i], width[i]))
     }
 
     /// The token that the point `at` of the second 2^32, after an escape, means, with its `(start, width)`.
@@ -221,76 +236,55 @@ impl Predictor {
 
     /// Number of candidates of the prediction.
     pub fn candidates(&self) -> usize {
-        self.ids.len()
+        self.candidates.len()
     }
 
-    /// Fills `ids`, `logit`, `gumbel`, `plain`: the best by logit and, with noise, those with the smallest words.
-    fn choose(&mut self, logits: &[f32], noise: Option<&Noise>) {
-        self.top.find(logits, &self.weights, BEST, &mut self.best);
-        self.best.sort_unstable();
-        self.high.clear();
-        self.high.resize(self.best.len(), 0);
-        self.lucky.clear();
-        if let Some(noise) = noise {
-            noise.high().gather(self.kernel, &self.best, &mut self.high);
-            let limit = u32::try_from((LUCKY << 32) / logits.len() as u64).unwrap_or(u32::MAX);
-            noise
-                .high()
-                .below(self.kernel, logits.len() as u32, limit, &mut self.lucky);
-        }
+    /// Candidates of the prediction, ascending: token, logit relative to the best, Gumbel variate.
+    pub fn listed(&self) -> impl Iterator<Item = (Token, f32, f32)> {
+        let Candidates {
+            ids, logit, gumbel, ..
+        } = &self.candidates;
+        let numbers = logit.iter().zip(gumbel);
+        ids.iter().zip(numbers).map(|(&id, (&x, &y))| (id, x, y))
+    }
 
-        let Self {
-            ids,
-            logit,
-            gumbel,
-            plain,
-            weights,
-            ..
-        } = self;
-        ids.clear();
-        logit.clear();
-        gumbel.clear();
-        plain.clear();
-        let mut add = |id: Token, high: u32| {
-            ids.push(id);
-            logit.push(logits[id as usize] - weights.max);
-            gumbel.push(if noise.is_some() {
-                gumbel_of_high(high)
-            } else {
-                0.0
-            });
-            plain.push(weights.weights[id as usize]);
+    /// Fills `scores` where the origin has a network.
+    fn compete(&mut self, own: &Own) {
+        let Some(net) = network::of(self.origin).filter(|_| self.parts.network) else {
+            return;
         };
-        let mut lucky = self.lucky.iter().copied().peekable();
-        for (&id, &high) in self.best.iter().zip(&self.high) {
-            while let Some((id, high)) = lucky.next_if(|x| x.0 < id) {
-                add(id, high);
-            }
-            lucky.next_if(|x| x.0 == id);
-            add(id, high);
-        }
-        lucky.for_each(|(id, high)| add(id, high));
+        let Candidates {
+            logit, gumbel, plain, ..
+        } = &self.candidates;
+        self.contest.set(
+            self.kernel,
+            (logit, gumbel),
+            (plain, self.weights.sum),
+            &self.sampling,
+            &own.history,
+        );
+        self.scorer
+            .score(self.kernel, net, &self.contest, &mut self.scores);
     }
 
-    /// Fills `votes`, `sums`, `mix`, `outside`: SPEC 4.6.
+    /// Fills `votes`, `sums`, `mix`, `outside`, `widths`: SPEC 4.6.
     fn vote(&mut self, weights: &[f32; EXPERTS]) {
-        let n = self.ids.len();
+        let Candidates {
+            logit, gumbel, plain, ..
+        } = &self.candidates;
+        let n = logit.len();
+        self.sums = [0.0; EXPERTS];
         self.mix.clear();
         self.mix.resize(n, 0.0);
         self.votes.resize((EXPERTS - 1) * n, 0);
-        for ((k, &(a, b)), votes) in self
-            .origin
-            .grid()
-            .iter()
-            .enumerate()
-            .zip(self.votes.chunks_mut(n))
-        {
-            let sum = math::expert(
-                self.kernel,
-                (a, &self.logit),
-                (b * self.temperature, &self.gumbel),
-                votes,
-            );
+        for (k, votes) in self.votes.chunks_mut(n).enumerate() {
+            let (x, y) = match (SHARPNESS.get(k), self.origin.blend(k)) {
+                _ if weights[k] == 0.0 => continue,
+                (Some(&sharpness), _) => ((sharpness, &self.scores), (0.0, gumbel)),
+                (None, Some((a, b))) => ((a, logit), (b * self.sampling.temperature, gumbel)),
+                (None, None) => continue,
+            };
+            let sum = math::expert(self.kernel, (x.0, x.1), (y.0, y.1), votes);
             self.sums[k] = sum as f32;
             math::add_scaled(
                 self.kernel,
@@ -299,97 +293,51 @@ impl Predictor {
                 &mut self.mix,
             );
         }
-        self.plain_factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
-        math::add_scaled(self.kernel, self.plain_factor, &self.plain, &mut self.mix);
-        self.outside = self.weights.sum - self.plain.iter().map(|&w| u64::from(w)).sum::<u64>();
-    }
-
-    /// Fills `start`, `width`, `escape`: integers of at least 1 that sum to 2^32.
-    fn quantise(&mut self, vocab: usize) {
-        let n = self.ids.len();
-        let is_all = n == vocab;
-        let escape = if is_all {
-            0
-        } else {
-            (self.plain_factor * self.outside as f32) as u32
-        };
-        let reserved = n as u64 + if is_all { 0 } else { u64::from(ESCAPE) };
-
-        self.width.clear();
-        self.width.extend(self.mix.iter().map(|&mix| mix as u32));
-        let total = u64::from(escape) + self.width.iter().map(|&w| u64::from(w)).sum::<u64>();
-        let scale = scale((1 << 32) - reserved, total);
-        let mut best = 0;
-        for i in 0..n {
-            if self.width[i] > self.width[best] {
-                best = i;
-            }
-        }
-        let mut sum = 0;
-        for width in &mut self.width {
-            *width = 1 + share(*width, scale);
-            sum += u64::from(*width);
-        }
-        let escape = if is_all { 0 } else { ESCAPE + share(escape, scale) };
-        self.width[best] += ((1 << 32) - sum - u64::from(escape)) as u32;
-
-        self.start.clear();
-        let mut at = 0u32;
-        for &width in &self.width {
-            self.start.push(at);
-            at = at.wrapping_add(width);
-        }
-        self.escape = (at, escape);
+        let factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
+        math::add_scaled(self.kernel, factor, plain, &mut self.mix);
+        self.outside = self.weights.sum - plain.iter().map(|&w| u64::from(w)).sum::<u64>();
+        let escape = (self.rest_len() > 0).then_some(factor * self.outside as f32);
+        self.widths.set(&self.mix, escape);
     }
 
     /// Every token that is no candidate, ascending, with its `(start, width)` after an escape: q, requantised.
     fn rest(&self) -> impl Iterator<Item = (Token, (u32, u32))> {
-        let count = self.rest_len();
-        // Where q gives the rest nothing at all, they are alike.
-        let (extra, total) = if self.outside == 0 {
-            (1, count as u64)
-        } else {
-            (0, self.outside)
-        };
-        let scale = scale((1 << 32) - count as u64, total);
-        let width = move |weight: u32| 1 + share(weight + extra, scale);
-
-        let (mut sum, mut best) = (0, (0, Token::MAX));
-        for (id, weight) in self.rest_weights() {
-            sum += u64::from(width(weight));
-            if weight > best.0 || best.1 == Token::MAX {
-                best = (weight, id);
-            }
-        }
-        let left = ((1u64 << 32) - sum) as u32;
-        let mut at = 0u32;
-        self.rest_weights().map(move |(id, weight)| {
-            let width = width(weight) + if id == best.1 { left } else { 0 };
-            let start = at;
-            at = at.wrapping_add(width);
-            (id, (start, width))
-        })
+        widths::rest(|| self.rest_weights(), self.rest_len() as u64, self.outside)
     }
 
     fn rest_len(&self) -> usize {
-        self.weights.weights.len() - self.ids.len()
+        self.weights.weights.len() - self.candidates.len()
     }
 
     fn rest_weights(&self) -> impl Iterator<Item = (Token, u32)> {
-        let mut skip = self.ids.iter().copied().peekable();
+        let mut skip = self.candidates.ids.iter().copied().peekable();
         let all = (0..).zip(self.weights.weights.iter().copied());
         all.filter(move |(id, _)| skip.next_if_eq(id).is_none())
     }
 }
 
-/// Units of 2^-30 that one unit of weight is worth, if weights that sum to `total` share `free` (at most 2^32).
-fn scale(free: u64, total: u64) -> u64 {
-    (free << 30) / total
-}
-
-/// A weight's share, rounded down: the shares of all weights sum to at most `free`.
-fn share(weight: u32, scale: u64) -> u32 {
-    ((u64::from(weight) * scale) >> 30) as u32
+/// Probability of candidate `i` under the experts beside the network, at the weights they start with: what a network is fitted
+/// next to. Arguments are those of [`Contest::set`].
+pub fn beside_network(
+    kernel: Kernel,
+    sampling: &Sampling,
+    (logit, gumbel): (&[f32], &[f32]),
+    (plain, sum): (&[u32], u64),
+    i: usize,
+) -> f32 {
+    let origin = Origin::of(Some(sampling));
+    let weights = origin.prior();
+    let mut votes = vec![0; logit.len()];
+    let mut likelihood = weights[PLAIN] * (plain[i] as f32 / sum as f32);
+    let mut total = weights[PLAIN];
+    for (k, &weight) in weights[..PLAIN].iter().enumerate() {
+        if let Some((a, b)) = origin.blend(k) {
+            let sum = math::expert(kernel, (a, logit), (b * sampling.temperature, gumbel), &mut votes);
+            likelihood += weight * (votes[i] as f32 / sum as f32);
+            total += weight;
+        }
+    }
+    likelihood / total
 }
 
 #[cfg(test)]

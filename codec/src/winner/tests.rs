@@ -1,3 +1,4 @@
+use super::widths::ESCAPE;
 use super::*;
 use crate::testing::Markov;
 
@@ -24,7 +25,7 @@ fn places_tile_both_totals() {
                     let (start, width) = place.first;
                     assert!(width > 0);
                     match place.rest {
-                        None if place.first == predictor.escape => escapes += 1,
+                        None if place.first == predictor.widths.escape => escapes += 1,
                         None => {
                             assert_eq!(u64::from(start), at);
                             at += u64::from(width);
@@ -44,7 +45,7 @@ fn places_tile_both_totals() {
                         }
                     }
                 }
-                assert_eq!(at + u64::from(predictor.escape.1), 1 << 32);
+                assert_eq!(at + u64::from(predictor.widths.escape.1), 1 << 32);
                 assert!(escapes < 2 || rest_at == 1 << 32);
                 assert_eq!(escapes + predictor.candidates(), vocab);
                 let mut own = predictor.begin(None);
@@ -65,13 +66,13 @@ fn every_kernel_predicts_the_same() {
         let mut first = None;
         for predictor in &mut predictors {
             prepared(3001, &[round, 1], [0.0, 0.5, 1.0][round as usize % 3], predictor);
-            let token = predictor.ids[round as usize * 3];
+            let token = predictor.candidates.ids[round as usize * 3];
             let mut own = predictor.begin(None);
             predictor.learn(token, &mut own);
             let all = (
-                predictor.ids.clone(),
-                predictor.width.clone(),
-                predictor.escape,
+                predictor.candidates.ids.clone(),
+                predictor.widths.width.clone(),
+                predictor.widths.escape,
                 predictor.learned,
                 own,
             );
@@ -146,8 +147,8 @@ fn extremes() {
                 .unwrap();
             let worst = (0..300).map(|id| predictor.place(id).bits()).fold(0.0, f64::max);
             assert!(worst <= 48.0, "{worst}");
-            let all: u64 = predictor.width.iter().map(|&w| u64::from(w)).sum();
-            assert_eq!(all + u64::from(predictor.escape.1), 1 << 32);
+            let all: u64 = predictor.widths.width.iter().map(|&w| u64::from(w)).sum();
+            assert_eq!(all + u64::from(predictor.widths.escape.1), 1 << 32);
         }
     }
     let mut predictor = Predictor::new(Kernel::Portable);
@@ -161,4 +162,164 @@ fn extremes() {
         Err(Error::NotFinite)
     ));
     assert!(predictor.prepare(&[f32::MIN, f32::MAX], None, &own).is_ok());
+}
+
+/// Bits of `tokens` in answers of 100, and of q alone, if the sampler is said to be `sampling`.
+fn cost(vocab: usize, sampling: &Sampling, tokens: impl Iterator<Item = Token>, parts: Parts) -> (f64, f64) {
+    let mut weak = Markov::new(vocab);
+    let mut predictor = Predictor::with(Kernel::choose(None).unwrap(), parts);
+    let (mut coded, mut plain) = (0.0, 0.0);
+    let mut context = vec![1, 2];
+    let mut own = predictor.begin(Some(sampling));
+    for (position, token) in (0..).zip(tokens) {
+        if position % 100 == 0 {
+            own = predictor.begin(Some(sampling));
+        }
+        let noise = Noise::new(&[9; 16], position);
+        predictor
+            .prepare(weak.logits(&context), Some((sampling, &noise)), &own)
+            .unwrap();
+        coded += predictor.place(token).bits();
+        plain += predictor.plain_bits(token);
+        predictor.learn(token, &mut own);
+        context = vec![context[1], token];
+    }
+    (coded, plain)
+}
+
+/// Tokens of the model `variant`, 0 for the weak one itself, under a seed of this byte.
+fn drawn(vocab: usize, variant: u64, seed: u8) -> Vec<Token> {
+    let (mut model, mut sampler) = (Markov::new(vocab).relative(variant), crate::Sampler::default());
+    let mut context = vec![1, 2];
+    let draw = |position| {
+        let logits = model.logits(&context);
+        let token = sampler
+            .sample(logits, &Sampling::at(1.0), &[seed; 16], position)
+            .unwrap();
+        context = vec![context[1], token];
+        token
+    };
+    (0..3000).map(draw).collect()
+}
+
+/// Whatever the tokens are, q alone would not have been much better.
+#[test]
+fn never_much_worse_than_plain() {
+    const VOCAB: usize = 2000;
+    let mut state = 5u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as Token % VOCAB as Token
+    };
+    let uniform: Vec<Token> = (0..3000).map(|_| random()).collect();
+    let repeated = vec![7; 3000];
+    for (name, tokens) in [
+        ("uniform", uniform),
+        ("repeated", repeated),
+        ("another model", drawn(VOCAB, 77, 9)),
+        ("another seed", drawn(VOCAB, 0, 4)),
+    ] {
+        for sampling in [
+            Sampling::GREEDY,
+            Sampling::at(1.0),
+            Sampling::at(0.3),
+            Sampling::at(16.0),
+            Sampling {
+                top_p: 0.9,
+                ..Sampling::at(0.7)
+            },
+        ] {
+            let (coded, plain) = cost(VOCAB, &sampling, tokens.iter().copied(), Parts::ALL);
+            assert!(
+                coded <= 1.01 * plain + 64.0,
+                "{name} {sampling:?}: {coded} of {plain}"
+            );
+        }
+    }
+}
+
+/// Without its parts the prediction is q, and no part stands in for another.
+#[test]
+fn parts_can_be_taken_away() {
+    let drawn = drawn(500, 0, 4);
+    let tokens = || drawn[..300].iter().copied();
+    for sampling in [Sampling::GREEDY, Sampling::at(1.0)] {
+        let (coded, plain) = cost(500, &sampling, tokens(), Parts::NONE);
+        assert!((coded - plain).abs() < 1e-3 * plain, "{coded} {plain}");
+        let whole = cost(500, &sampling, tokens(), Parts::ALL).0;
+        for parts in [
+            Parts {
+                blends: false,
+                ..Parts::ALL
+            },
+            Parts {
+                network: false,
+                ..Parts::ALL
+            },
+            Parts {
+                history: false,
+                ..Parts::ALL
+            },
+            Parts {
+                learning: false,
+                ..Parts::ALL
+            },
+        ] {
+            assert_ne!(cost(500, &sampling, tokens(), parts).0, whole, "{parts:?}");
+        }
+    }
+}
+
+/// The passes of the network against its sums as SPEC 4.6 writes them, row by row.
+#[test]
+fn the_network_is_what_its_layout_says() {
+    use super::network::{HIDDEN, layout};
+    for (vocab, temperature) in [(3000, 1.0), (3000, 0.0), (40, 0.7)] {
+        let mut predictor = Predictor::new(Kernel::choose(None).unwrap());
+        prepared(vocab, &[5, 6], temperature, &mut predictor);
+        let net = network::of(predictor.origin).unwrap();
+        let contest = &predictor.contest;
+        assert_eq!(contest.entrants().len(), vocab.min(ENTRANTS));
+        let sum = |bias: f32, at: usize, x: &[f32]| {
+            let terms = net[at..].iter().zip(x);
+            terms.fold(bias, |sum, (weight, x)| sum + weight * x)
+        };
+        let slope = |k: usize| {
+            let at = layout::SLOPES + k * (1 + GLOBAL);
+            sum(net[at], at + 1, contest.shared())
+        };
+        for (row, &i) in contest.entrants().iter().enumerate() {
+            let numbers: Vec<f32> = contest.columns().iter().map(|column| column[row]).collect();
+            let first: Vec<f32> = (0..HIDDEN)
+                .map(|unit| {
+                    let bias = net[layout::FIRST_BIAS + unit];
+                    let bias = sum(bias, layout::SHARED + unit * GLOBAL, contest.shared());
+                    sum(bias, layout::FIRST + unit * ENTRANT, &numbers).max(0.0)
+                })
+                .collect();
+            let second: Vec<f32> = (0..HIDDEN)
+                .map(|unit| {
+                    sum(
+                        net[layout::SECOND_BIAS + unit],
+                        layout::SECOND + unit * HIDDEN,
+                        &first,
+                    )
+                    .max(0.0)
+                })
+                .collect();
+            let score = sum(
+                slope(0) * numbers[0] + slope(1) * numbers[1],
+                layout::OUT,
+                &second,
+            );
+            assert_eq!(predictor.scores[i as usize], score);
+        }
+        for (i, &score) in predictor.scores.iter().enumerate() {
+            if !contest.entrants().contains(&(i as u32)) {
+                assert_eq!(score, net[layout::OTHERS] + contest.behind()[i]);
+            }
+        }
+    }
 }

@@ -207,3 +207,42 @@ fn rivals_miss_nobody() {
         }
     }
 }
+
+#[test]
+fn layers_are_sums_in_order_on_every_kernel() {
+    for (units, width) in [(1, 1), (5, 7), (32, 32)] {
+        let numbers = logits(units * width + units + width * ROWS, 11);
+        let (weights, rest) = numbers.split_at(units * width);
+        let (bias, rest) = rest.split_at(units);
+        let input: Vec<Column> = rest.as_chunks::<ROWS>().0.to_vec();
+        for kernel in kernels() {
+            let mut out = vec![[0.0; ROWS]; units];
+            dense(kernel, weights, bias, &input, &mut out);
+            for unit in 0..units {
+                for row in 0..ROWS {
+                    let terms = (0..width).map(|f| weights[unit * width + f] * input[f][row]);
+                    let right = terms.fold(bias[unit], |sum, term| sum + term).max(0.0);
+                    assert_eq!(out[unit][row].to_bits(), right.to_bits());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_precedes_is_greater() {
+    let mut x = logits(385, 12);
+    for x in &mut x {
+        *x = x.round(); // many ties
+    }
+    let mass: Vec<u32> = (0..385).map(|i| i * i).collect();
+    for kernel in kernels() {
+        let mut found = Vec::new();
+        precede(kernel, &x, &mass, &x[..64], &mut found);
+        for (&bar, found) in x[..64].iter().zip(found) {
+            let greater = || x.iter().zip(&mass).filter(|(x, _)| **x > bar);
+            let sum: u32 = greater().map(|(_, mass)| mass).sum();
+            assert_eq!(found, (greater().count() as u32, sum));
+        }
+    }
+}

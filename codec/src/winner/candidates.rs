@@ -1,0 +1,95 @@
+//! Which tokens the prediction looks at one by one: the likely and the lucky (SPEC 4.6).
+
+use weir_model::math::{Top, Weights};
+use weir_model::{Kernel, Token};
+
+use crate::noise::{Noise, gumbel_of_high};
+
+/// Candidates by logit.
+pub(super) const BEST: usize = 128;
+/// Expected number of candidates by noise.
+const LUCKY: u64 = 256;
+
+/// Candidates in ascending order of their ids: all lists have one entry for each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidates {
+    pub(super) ids: Vec<Token>,
+    /// Logit of the weak model relative to its best.
+    pub(super) logit: Vec<f32>,
+    /// Gumbel variate; 0 where the noise plays no part.
+    pub(super) gumbel: Vec<f32>,
+    /// Weight under q.
+    pub(super) plain: Vec<u32>,
+
+    top: Top,
+    best: Vec<Token>,
+    high: Vec<u32>,
+    lucky: Vec<(Token, u32)>,
+}
+
+impl Candidates {
+    /// The best by logit and, with noise, those with the smallest words. `weights` are those of `logits`.
+    pub(super) fn choose(
+        &mut self,
+        kernel: Kernel,
+        logits: &[f32],
+        weights: &Weights,
+        noise: Option<&Noise>,
+    ) {
+        self.top.find(logits, weights, BEST, &mut self.best);
+        self.best.sort_unstable();
+        self.high.clear();
+        self.high.resize(self.best.len(), 0);
+        self.lucky.clear();
+        if let Some(noise) = noise {
+            noise.high().gather(kernel, &self.best, &mut self.high);
+            let limit = u32::try_from((LUCKY << 32) / logits.len() as u64).unwrap_or(u32::MAX);
+            noise
+                .high()
+                .below(kernel, logits.len() as u32, limit, &mut self.lucky);
+        }
+
+        let Self {
+            ids,
+            logit,
+            gumbel,
+            plain,
+            best,
+            high,
+            lucky,
+            ..
+        } = self;
+        ids.clear();
+        logit.clear();
+        gumbel.clear();
+        plain.clear();
+        let mut add = |id: Token, high: u32| {
+            ids.push(id);
+            logit.push(logits[id as usize] - weights.max);
+            gumbel.push(if noise.is_some() {
+                gumbel_of_high(high)
+            } else {
+                0.0
+            });
+            plain.push(weights.weights[id as usize]);
+        };
+        let mut lucky = lucky.iter().copied().peekable();
+        for (&id, &high) in best.iter().zip(&*high) {
+            while let Some((id, high)) = lucky.next_if(|x| x.0 < id) {
+                add(id, high);
+            }
+            lucky.next_if(|x| x.0 == id);
+            add(id, high);
+        }
+        lucky.for_each(|(id, high)| add(id, high));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Place of `token` in the lists.
+    pub(super) fn find(&self, token: Token) -> Option<usize> {
+        self.ids.binary_search(&token).ok()
+    }
+}

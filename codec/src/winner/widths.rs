@@ -1,0 +1,86 @@
+//! A prediction as integers: intervals of 2^32 (SPEC 4.3, 4.6).
+
+use weir_model::Token;
+
+/// What the escape symbol has beyond its share, so that no token costs more than 16 + 32 bits.
+pub(super) const ESCAPE: u32 = 1 << 16;
+
+/// `(start, width)` of each candidate, and of the escape after them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Widths {
+    pub(super) start: Vec<u32>,
+    pub(super) width: Vec<u32>,
+    pub(super) escape: (u32, u32),
+}
+
+impl Widths {
+    /// Integers of at least 1 that sum to 2^32, in proportion to `mix` and `escape`; without an escape there is no token
+    /// but the candidates.
+    pub(super) fn set(&mut self, mix: &[f32], escape: Option<f32>) {
+        let reserved = mix.len() as u64 + if escape.is_some() { u64::from(ESCAPE) } else { 0 };
+        self.width.clear();
+        self.width.extend(mix.iter().map(|&mix| mix as u32));
+        let total = escape.map_or(0, |escape| u64::from(escape as u32))
+            + self.width.iter().map(|&w| u64::from(w)).sum::<u64>();
+        let scale = scale((1 << 32) - reserved, total);
+        let mut best = 0;
+        for i in 0..mix.len() {
+            if self.width[i] > self.width[best] {
+                best = i;
+            }
+        }
+        let mut sum = 0;
+        for width in &mut self.width {
+            *width = 1 + share(*width, scale);
+            sum += u64::from(*width);
+        }
+        let escape = escape.map_or(0, |escape| ESCAPE + share(escape as u32, scale));
+        self.width[best] += ((1 << 32) - sum - u64::from(escape)) as u32;
+
+        self.start.clear();
+        let mut at = 0u32;
+        for &width in &self.width {
+            self.start.push(at);
+            at = at.wrapping_add(width);
+        }
+        self.escape = (at, escape);
+    }
+}
+
+/// The intervals of tokens with these weights, which sum to `total`; ids ascend. Made anew in each of two passes.
+pub(super) fn rest<I: Iterator<Item = (Token, u32)>>(
+    weights: impl Fn() -> I,
+    count: u64,
+    total: u64,
+) -> impl Iterator<Item = (Token, (u32, u32))> {
+    // Where q gives the rest nothing at all, they are alike.
+    let (extra, total) = if total == 0 { (1, count) } else { (0, total) };
+    let scale = scale((1 << 32) - count, total);
+    let width = move |weight: u32| 1 + share(weight + extra, scale);
+
+    let (mut sum, mut best) = (0, (0, Token::MAX));
+    for (id, weight) in weights() {
+        sum += u64::from(width(weight));
+        if weight > best.0 || best.1 == Token::MAX {
+            best = (weight, id);
+        }
+    }
+    let left = ((1u64 << 32) - sum) as u32;
+    let mut at = 0u32;
+    weights().map(move |(id, weight)| {
+        let width = width(weight) + if id == best.1 { left } else { 0 };
+        let start = at;
+        at = at.wrapping_add(width);
+        (id, (start, width))
+    })
+}
+
+/// Units of 2^-30 that one unit of weight is worth, if weights that sum to `total` share `free` (at most 2^32).
+pub(super) fn scale(free: u64, total: u64) -> u64 {
+    (free << 30) / total
+}
+
+/// A weight's share, rounded down: the shares of all weights sum to at most `free`.
+pub(super) fn share(weight: u32, scale: u64) -> u32 {
+    ((u64::from(weight) * scale) >> 30) as u32
+}
