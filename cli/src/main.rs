@@ -18,6 +18,7 @@ mod progress;
 mod prompts;
 mod table;
 mod trace;
+mod train;
 
 use std::process::ExitCode;
 
@@ -47,8 +48,7 @@ enum Command {
     Compress(Box<compress::CompressArgs>),
     Decompress(Box<compress::DecompressArgs>),
     Convert(convert::Args),
-    /// Trains a small pair of models that share a tokenizer, such as the embedded one
-    Train(Box<weir_train::Args>),
+    Train(Box<train::Args>),
 }
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ fn run(command: Command) -> Result<()> {
         Command::Compress(args) => compress::compress(&args),
         Command::Decompress(args) => compress::decompress(&args),
         Command::Convert(args) => convert::run(&args),
-        Command::Train(args) => weir_train::run(*args),
+        Command::Train(args) => train::run(*args),
     }
 }
 

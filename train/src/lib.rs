@@ -4,7 +4,7 @@
 //! byte-level BPE, [`llama`] is the model with a gradient and [`ops`] its fused parts, [`fit`] is the training loop with
 //! [`optim`] and [`loss`], [`generate`] lets the strong model answer so that the weak one can learn from it, [`export`]
 //! writes int8 GGUF that any llama.cpp-style loader reads, [`ngram`] is the baseline both have to beat, and [`report`]
-//! says by how much. [`run`] is all of it.
+//! says by how much. [`run`] is all of it. [`winner`] fits another thing: the network by which the codec predicts the winner.
 //!
 //! Nothing here is bit-exact across machines, nor has it to be: training ends in a file.
 //!
@@ -33,5 +33,6 @@ mod pipeline;
 pub mod report;
 pub mod rng;
 pub mod tokenizer;
+pub mod winner;
 
 pub use pipeline::{Args, run};
