@@ -64,9 +64,15 @@ fn draws_follow_the_strong_model() {
     let sum: f32 = logits.iter().map(|x| (x - best).exp()).sum();
     // The most likely token is a candidate; which one, its logit tells.
     let most = *counts.iter().max().unwrap();
-    assert!((f64::from(most) / 20_000.0 - f64::from(1.0 / sum)).abs() < 0.02, "{most} {sum}");
+    assert!(
+        (f64::from(most) / 20_000.0 - f64::from(1.0 / sum)).abs() < 0.02,
+        "{most} {sum}"
+    );
 
-    let narrow = Sampling { top_p: 1e-6, ..sampling };
+    let narrow = Sampling {
+        top_p: 1e-6,
+        ..sampling
+    };
     let winners: Vec<_> = (0..50).map(|_| position.draw(&narrow, &mut rng).winner).collect();
     assert!(winners.iter().all(|winner| winner == &winners[0]));
 }
