@@ -1,8 +1,8 @@
 //! Bodies of the fuzz targets: any bytes give a value or an error, never a panic or a great allocation.
 
 use crate::model::Weights;
-use crate::weirfile;
-use std::sync::Arc;
+use crate::{TokenStream, Tokenizer, embedded, weirfile};
+use std::sync::{Arc, LazyLock};
 
 /// Reads `data` as a GGUF file and repacks it.
 pub fn gguf(data: &[u8]) {
@@ -26,6 +26,30 @@ pub fn sealed_weir_file(data: &[u8]) {
     if weirfile::reseal(&mut data).is_some() {
         weir_file(&data);
     }
+}
+
+/// Reads `data` as a text in pieces: how much may be held back, then for each piece its length and as many bytes. No byte
+/// changes or waits longer, whatever they are.
+pub fn token_stream(data: &[u8]) {
+    static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        Tokenizer::from_bytes("embedded", embedded::weak()).expect("the embedded pair is tested")
+    });
+    let Some((&limit, mut rest)) = data.split_first() else {
+        return;
+    };
+    let (mut stream, mut tokens) = (TokenStream::new(limit.into()), Vec::new());
+    let mut pushed = Vec::new();
+    while let Some((&len, after)) = rest.split_first() {
+        let (piece, after) = after.split_at(after.len().min(len.into()));
+        rest = after;
+        pushed.extend_from_slice(piece);
+        stream
+            .push(&TOKENIZER, piece, &mut tokens)
+            .expect("it has all bytes");
+        assert!(stream.held() <= limit.into());
+    }
+    stream.finish(&TOKENIZER, &mut tokens);
+    assert_eq!(TOKENIZER.decode(&tokens), pushed);
 }
 
 #[cfg(test)]
@@ -55,6 +79,12 @@ mod tests {
         weir_file(&good);
         sealed_weir_file(&good);
         gguf(b"GGUF");
+    }
+
+    #[test]
+    fn texts_in_pieces() {
+        token_stream(b"");
+        token_stream(b"\x05\x03it'\x02re\x00\x04 \xf0\x9f\x98\x02\x80\xff\xff....");
     }
 
     #[test]

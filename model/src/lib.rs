@@ -65,5 +65,5 @@ pub use kv::PAGE;
 pub use model::{Info, Model, Unverified};
 pub use options::{Kernel, Kv, Options};
 pub use predict::{Predict, Slot, Token};
-pub use tokenizer::{TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};
+pub use tokenizer::{NoToken, TokenStream, TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};
 pub use weirfile::convert;

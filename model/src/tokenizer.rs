@@ -2,7 +2,7 @@
 //!
 //! [`metadata`] is what a container carries, `alphabet` the byte <-> character table of GPT-2, `split` the
 //! cut into words; the merges inside a word are done by the `tokenizers` crate. `Utf8Stream` turns token
-//! bytes into text.
+//! bytes into text, `TokenStream` bytes into tokens, both piece by piece.
 //!
 //! User text never yields a control token: [`Tokenizer::encode`] does not know them. Only text that the
 //! operator wrote (a chat template) goes through [`Tokenizer::encode_with_special`]. SPEC 3.
@@ -10,11 +10,13 @@
 mod alphabet;
 mod metadata;
 mod split;
+mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
 mod utf8;
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 
 use tokenizers::Model as _;
@@ -24,6 +26,7 @@ use crate::{Error, Token, mapped, weirfile};
 use alphabet::{byte_to_char, char_to_byte};
 pub use metadata::{TokenType, TokenizerMetadata};
 use split::Splitter;
+pub use stream::{NoToken, TokenStream};
 pub use utf8::Utf8Stream;
 
 /// Text <-> tokens of one model. Immutable; share it by reference or `Arc` between threads.
@@ -126,16 +129,9 @@ impl Tokenizer {
     /// Valid UTF-8 is encoded as by [`Self::encode`]; a run of other bytes is one word.
     pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<Token> {
         let mut out = Vec::with_capacity(bytes.len() / 3);
-        let mut invalid = Vec::new();
-        for chunk in bytes.utf8_chunks() {
-            if !chunk.valid().is_empty() {
-                self.encode_word(&invalid, &mut out);
-                invalid.clear();
-                out.extend(self.encode(chunk.valid()));
-            }
-            invalid.extend_from_slice(chunk.invalid());
-        }
-        self.encode_word(&invalid, &mut out);
+        self.words(bytes, |word, token| {
+            self.encode_piece(&bytes[word], token, &mut out)
+        });
         out
     }
 
@@ -204,6 +200,41 @@ impl Tokenizer {
             }
         }
         out
+    }
+
+    /// Calls `word` for each stretch of `bytes` that is encoded by itself, and with the token if it is a user-defined one
+    /// (SPEC 3.2). Together they are all of it.
+    fn words(&self, bytes: &[u8], mut word: impl FnMut(Range<usize>, Option<Token>)) {
+        // Up to `at` all is read, from `invalid` on it is not UTF-8.
+        let (mut at, mut invalid) = (0, 0);
+        for chunk in bytes.utf8_chunks() {
+            if !chunk.valid().is_empty() && invalid < at {
+                word(invalid..at, None);
+            }
+            for piece in find_specials(chunk.valid(), &self.user_defined) {
+                let mut next = |len, token| {
+                    word(at..at + len, token);
+                    at += len;
+                    invalid = at;
+                };
+                match piece {
+                    Piece::Special(token) => next(self.token_bytes(token).len(), Some(token)),
+                    Piece::Text(text) => self.splitter.split(text, |text| next(text.len(), None)),
+                }
+            }
+            at += chunk.invalid().len();
+        }
+        if invalid < at {
+            word(invalid..at, None);
+        }
+    }
+
+    /// Tokens of what [`Self::words`] found.
+    fn encode_piece(&self, bytes: &[u8], token: Option<Token>, out: &mut Vec<Token>) {
+        match token {
+            Some(token) => out.push(token),
+            None => self.encode_word(bytes, out),
+        }
     }
 
     /// Merges one word. A byte without a token is left out, and no merge reaches across it (SPEC 3.2).
