@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// The model inside: a .gguf or .weir file, or "embedded"
     #[arg(long, value_name = "FILE", default_value = EMBEDDED, requires = "weak")]
     strong: String,
-    /// The model that both ends have: the same, of the strong one's family
+    /// The model that both ends have: the same, of the strong one's family unless --retokenize is given
     #[arg(long, value_name = "FILE", default_value = EMBEDDED, requires = "strong")]
     weak: String,
     /// Prompts, one {"id"?, "prompt"} a line [default: word problems that come with the program, thrice]
@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// Queries that are live at once
     #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u8).range(16..=128))]
     live: u8,
+    /// Strong and weak model have different tokenizers
+    #[arg(long)]
+    retokenize: bool,
     /// How often every prompt is asked, with another seed each time [default: 1, embedded prompts 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
@@ -104,11 +107,13 @@ fn start(args: &Args, ports: &Ports, folder: &Path, record: &Path) -> Result<Vec
         metrics,
     } = ports;
     let common = |ours: u16, theirs: u16| {
-        vec![
+        let mut common = vec![
             format!("--local=udp://127.0.0.1:{ours}"),
             format!("--peer=udp://127.0.0.1:{theirs}"),
             format!("--slots={}", args.live),
-        ]
+        ];
+        common.extend(args.retokenize.then(|| "--retokenize".to_owned()));
+        common
     };
     let mut inside = common(*inner, *outer);
     inside.push(format!("--record={}", record.display()));

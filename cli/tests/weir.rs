@@ -294,6 +294,34 @@ fn the_demo_is_exact() {
     assert!(order.is_sorted(), "{report}");
 }
 
+/// The weak model of 300 tokens has random weights; what it has to predict is the embedded model's.
+#[test]
+fn the_demo_is_exact_with_two_tokenizers() {
+    let weak = models("../vectors/tiny-llama.gguf");
+    let pair = [
+        "--strong",
+        "embedded",
+        "--weak",
+        text(&weak),
+        "--rounds",
+        "1",
+        "--max-tokens",
+        "60",
+        "--json",
+    ];
+    let report = last_line_json(&done(&[&["demo", "--retokenize"], &pair[..]].concat()));
+    assert_eq!(report["exact"], true, "{report}");
+    let number = |key: &str| report[key].as_f64().unwrap();
+    // Some two bytes a token: the tokens are the weak model's.
+    assert!((8.0..32.0).contains(&number("text_bits_per_token")), "{report}");
+
+    let said = refused(&[&["demo"], &pair[..]].concat());
+    assert!(
+        said.contains("--retokenize") && said.contains("vocabulary"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_wrong_argument_is_named() {
     let files = Files::new();

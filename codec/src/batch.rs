@@ -30,7 +30,8 @@ pub enum End {
 pub(crate) struct Live {
     pub(crate) handle: Slot,
     seed: Seed,
-    pub(crate) sampling: Sampling,
+    /// How its tokens are drawn; none if the seed says nothing of them.
+    sampling: Option<Sampling>,
     max_tokens: u32,
     matcher: Matcher,
     /// The last token, which the weak model has not been fed yet.
@@ -55,8 +56,10 @@ pub(crate) struct Point {
 }
 
 impl Live {
-    pub(crate) fn noise(&self) -> Noise {
-        Noise::new(&self.seed, self.position)
+    /// What the next token is drawn with.
+    pub(crate) fn drawn(&self) -> Option<(&Sampling, Noise)> {
+        let noise = Noise::new(&self.seed, self.position);
+        self.sampling.as_ref().map(|sampling| (sampling, noise))
     }
 
     /// Takes the next token of the answer; tells whether the answer is over (SPEC 4.9).
@@ -110,6 +113,7 @@ pub(crate) struct Batch<P> {
     pub(crate) slots: [Option<Live>; MAX_SLOTS],
     pub(crate) predictor: Predictor,
     pub(crate) framing: Framing,
+    retokenized: bool,
     digest: u64,
     broken: bool,
 }
@@ -122,6 +126,7 @@ impl<P: Predict> Batch<P> {
             slots: [const { None }; MAX_SLOTS],
             predictor: Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable)),
             framing: Framing::new(settings.full.clamp(1, MAX_COUNT as u8)),
+            retokenized: settings.retokenized,
             digest: 0,
             broken: false,
         }
@@ -153,16 +158,18 @@ impl<P: Predict> Batch<P> {
             self.model.close(handle);
             return Err(error.into());
         }
+        // SPEC 4.6: what was drawn were other tokens; only that the best ones were taken is true of these as well.
+        let sampling = Some(query.sampling).filter(|sampling| !self.retokenized || !sampling.is_seeded());
         self.slots[usize::from(slot)] = Some(Live {
             handle,
             seed: query.seed,
-            sampling: query.sampling,
+            sampling,
             max_tokens: query.max_tokens,
             matcher: Matcher::new(&query.stop),
             pending,
             position: 0,
             before: Before::Fresh,
-            own: self.predictor.begin(Some(&query.sampling)),
+            own: self.predictor.begin(sampling.as_ref()),
         });
         Ok(())
     }

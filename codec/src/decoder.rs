@@ -237,7 +237,9 @@ impl<P: Predict> Decoder<P> {
             if failed.is_some() {
                 return;
             }
-            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise())), &live.own) {
+            let drawn = live.drawn();
+            let drawn = drawn.as_ref().map(|(sampling, noise)| (*sampling, noise));
+            if let Err(error) = predictor.prepare(logits, drawn, &live.own) {
                 failed = Some(error);
                 return;
             }

@@ -255,7 +255,9 @@ impl<P: Predict> Encoder<P> {
                 Framing::cut(&mut Port::Write(coder), false, &mut stats.framing_bits);
             }
             points.push((index, live.point(), plan[index].stats));
-            if let Err(error) = predictor.prepare(logits, Some((&live.sampling, &live.noise())), &live.own) {
+            let drawn = live.drawn();
+            let drawn = drawn.as_ref().map(|(sampling, noise)| (*sampling, noise));
+            if let Err(error) = predictor.prepare(logits, drawn, &live.own) {
                 failed = Some(error);
                 return;
             }

@@ -131,11 +131,16 @@ impl Vocabulary {
 pub struct Settings {
     /// Tokens that a live slot normally brings in a frame, 1..=[`MAX_COUNT`]: the count that costs nearly nothing.
     pub full: u8,
+    /// The strong model has a tokenizer of its own: the tokens say what it wrote, but were not drawn with the seed.
+    pub retokenized: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { full: 10 }
+        Self {
+            full: 10,
+            retokenized: false,
+        }
     }
 }
 

@@ -412,3 +412,50 @@ fn damaged_codes_never_panic() {
     }
     assert!(refused > 0);
 }
+
+/// SPEC 4.6: what another tokenizer's tokens were drawn with says nothing of these. A frame is the same under any seed, and
+/// plain where the noise would have been believed; at temperature 0 it is what it was.
+#[test]
+fn retokenized_answers_do_not_look_at_the_seed() {
+    let frame = |n: u8, temperature: f32, retokenized: bool| {
+        let settings = Settings {
+            retokenized,
+            ..Settings::default()
+        };
+        let query = Query {
+            seed: [n; 16],
+            ..query(0, temperature)
+        };
+        let answer = Strong::new(300).answer(&query, 10);
+        let (mut encoder, mut decoder) = (
+            Encoder::new(Markov::new(300), letters(300, END), settings),
+            Decoder::new(Markov::new(300), letters(300, END), settings),
+        );
+        // Tokens of one seed, said to be of another.
+        let other = Query {
+            seed: [n ^ 1; 16],
+            ..query
+        };
+        encoder.open(0, &other).unwrap();
+        decoder.open(0, &other).unwrap();
+        let mut code = Vec::new();
+        let sealed = encoder
+            .frame(1, &[(0, Offer::Tokens(&answer))], 400, &mut code)
+            .unwrap();
+        let begun = decoder.begin(&code).unwrap();
+        let decoded = decoder.finish(begun).unwrap();
+        assert!(answer.starts_with(&decoded.answers[0].tokens));
+        assert_eq!(decoded.digest, sealed.digest);
+        (code, sealed.stats.coded_bits, sealed.stats.plain_bits)
+    };
+    let total = |retokenized| {
+        (0..20).fold((0.0, 0.0), |(coded, plain), n| {
+            let (_, more, all) = frame(n, 1.0, retokenized);
+            (coded + more, plain + all)
+        })
+    };
+    let ((misled, _), (coded, plain)) = (total(false), total(true));
+    assert!(coded < misled && coded < 1.1 * plain, "{coded} {misled} {plain}");
+    assert_eq!(frame(2, 0.0, true), frame(2, 0.0, false));
+    assert_ne!(frame(2, 1.0, true).0, frame(2, 1.0, false).0);
+}

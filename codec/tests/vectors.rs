@@ -145,10 +145,9 @@ fn vectors_of_the_prediction() {
     );
 }
 
-#[test]
-fn vectors_of_frames() {
+fn frames(settings: Settings) -> Vec<Value> {
     let vocabulary = letters(1000, 7);
-    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, settings);
     let mut frames = Vec::new();
     let mut frame = |encoder: &mut Encoder<Markov>, taken_in, offers: &[(u8, Offer<'_>)], limit| {
         let mut code = Vec::new();
@@ -204,8 +203,20 @@ fn vectors_of_frames() {
         1400,
     );
     frame(&mut encoder, 0, &[], 16);
+    frames
+}
+
+#[test]
+fn vectors_of_frames() {
+    let own = Settings {
+        retokenized: true,
+        ..Settings::default()
+    };
     compare(
         "frames.json",
-        &json!({ "frames": frames, "agreement": hex(&agreement(&Settings::default())) }),
+        &json!({
+            "frames": frames(Settings::default()), "agreement": hex(&agreement(&Settings::default())),
+            "retokenized": { "frames": frames(own), "agreement": hex(&agreement(&own)) },
+        }),
     );
 }

@@ -6,6 +6,7 @@ mod answer;
 mod lent;
 
 use crate::record::{self, Record};
+use crate::retokenize::{Retokenizer, Rewriting};
 use crate::strong::{Handle, Refused, Strong};
 use answer::{Answer, End};
 use core::ops::ControlFlow;
@@ -13,7 +14,7 @@ use lent::Lent;
 use std::collections::BTreeMap;
 use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Settings, Vocabulary};
 use weir_model::Predict;
-use weir_wire::Message;
+use weir_wire::{Message, Source};
 
 /// One frame's code.
 #[derive(Clone, PartialEq, Debug)]
@@ -53,6 +54,8 @@ pub struct Engine<P: Predict> {
     vocabulary: Vocabulary,
     batches: Vec<Batch<P>>,
     limits: Limits,
+    /// Where the strong model's tokens are not the weak one's.
+    retokenizer: Option<Retokenizer>,
     record: Option<Record>,
 }
 
@@ -77,14 +80,17 @@ struct Batch<P> {
 }
 
 impl<P: Predict> Engine<P> {
-    /// An engine without queries. All batches share `weak` and its pool.
+    /// An engine without queries. All batches share `weak` and its pool. `retokenizer` is there if and only if
+    /// `limits.settings` says so.
     pub fn new(
         strong: Box<dyn Strong>,
         weak: P,
         vocabulary: Vocabulary,
         limits: Limits,
+        retokenizer: Option<Retokenizer>,
         record: Option<Record>,
     ) -> Self {
+        debug_assert_eq!(limits.settings.retokenized, retokenizer.is_some());
         let weak = Lent::new(weak);
         let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings);
         let batches = (0..limits.batches).map(|_| fresh()).collect();
@@ -94,6 +100,7 @@ impl<P: Predict> Engine<P> {
             vocabulary,
             batches,
             limits,
+            retokenizer,
             record,
         }
     }
@@ -155,20 +162,26 @@ impl<P: Predict> Engine<P> {
         at.taken_in += 1;
         match message {
             Message::Query(asked) => {
-                let (slot, query) = query(asked);
+                let (slot, query, source) = query(asked);
                 at.encoder
                     .open(slot, &query)
                     .map_err(|source| Error::Codec { batch, source })?;
                 let room = at.answers.len() < self.limits.slots;
-                let admitted = match room {
-                    true => self.strong.admit(handle(batch, slot), &query),
-                    false => Err(Refused::Full),
+                let handle = handle(batch, slot);
+                let admitted = match (room, &self.retokenizer) {
+                    (false, _) => Err(Refused::Full),
+                    (true, None) => self.strong.admit(handle, &query),
+                    (true, Some(both)) => both.prompt(&source).and_then(|prompt| {
+                        let query = query.clone();
+                        self.strong.admit(handle, &Query { prompt, ..query })
+                    }),
                 };
                 let end = admitted.err().map(|reason| {
                     tracing::warn!(batch, slot, %reason, "query refused");
                     End::Refused
                 });
-                at.answers.insert(slot, Answer::new(&query, end));
+                let rewriting = self.retokenizer.as_ref().map(|_| Rewriting::new(&query));
+                at.answers.insert(slot, Answer::new(&query, rewriting, end));
             }
             Message::Cancel { slot } => {
                 // SPEC 6.5: a cancel that crossed the answer's end finds nothing.
@@ -192,11 +205,11 @@ impl<P: Predict> Engine<P> {
                 }
             }
         }
-        let (all, vocabulary) = (&mut self.batches, &self.vocabulary);
+        let (all, vocabulary, both) = (&mut self.batches, &self.vocabulary, self.retokenizer.as_ref());
         self.strong.advance(&wants, &mut |query, token| {
             let (batch, slot) = place(query);
             match all[usize::from(batch)].answers.get_mut(&slot) {
-                Some(answer) => answer.push(token, vocabulary),
+                Some(answer) => answer.push(token, vocabulary, both),
                 None => ControlFlow::Break(()),
             }
         });
@@ -253,7 +266,8 @@ impl<P: Predict> Engine<P> {
         if let Some(record) = &mut self.record {
             let end = end.or_else(|| answer.end()).map_or("unknown", End::name);
             let seed = answer.seed;
-            record.push(&record::Answer::new(&seed, answer.into_coded(), end))?;
+            let (tokens, strong) = answer.into_said();
+            record.push(&record::Answer::new(&seed, tokens, strong, end))?;
         }
         Ok(())
     }
@@ -278,8 +292,8 @@ fn place(handle: Handle) -> (u16, u8) {
     ((handle.0 >> 8) as u16, handle.0 as u8)
 }
 
-/// The codec's form of a query, and the slot it is for.
-fn query(asked: weir_wire::Query) -> (u8, Query) {
+/// The codec's form of a query, the slot it is for, and what its prompt was made from.
+fn query(asked: weir_wire::Query) -> (u8, Query, Source) {
     let weir_wire::Query {
         slot,
         seed,
@@ -289,6 +303,7 @@ fn query(asked: weir_wire::Query) -> (u8, Query) {
         max_tokens,
         stop,
         prompt,
+        source,
     } = asked;
     (
         slot,
@@ -303,5 +318,6 @@ fn query(asked: weir_wire::Query) -> (u8, Query) {
             stop,
             prompt,
         },
+        source,
     )
 }

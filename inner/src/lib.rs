@@ -20,6 +20,7 @@ mod io;
 mod models;
 pub mod pump;
 pub mod record;
+pub mod retokenize;
 mod server;
 mod status;
 pub mod strong;

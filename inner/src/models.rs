@@ -1,22 +1,55 @@
 //! The strong model, on the engine that fits it.
 
-use crate::config::{Engine, StrongConfig};
+use crate::config::{Config, Engine, StrongConfig};
 use crate::strong::Strong;
 use crate::strong::exact::Exact;
-use anyhow::{Context, ensure};
-use weir_model::{Kv, Options, Predict, TokenizerMetadata};
+use anyhow::{Context, bail, ensure};
+use weir_model::{Kv, Options, Predict, Tokenizer, TokenizerMetadata};
 use weir_setup::source::{kernel, threads};
 use weir_setup::weak::report;
 use weir_setup::{Source, Weak, prompts};
 
-/// Loads the strong model and checks that it speaks of the weak one's tokens.
-pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<dyn Strong>> {
-    let source = Source::strong(&config.file);
-    let own = source
+/// The strong model's tokenizer if answers are to be retokenized; else it must be the weak one's.
+pub(crate) fn tokenizer(config: &Config, weak: &Tokenizer) -> anyhow::Result<Option<Tokenizer>> {
+    let file = &config.strong.file;
+    let own = Source::strong(file)
         .tokenizer()
-        .with_context(|| format!("tokenizer of the strong model {}", config.file))?;
-    same_tokens(own.metadata(), weak.tokenizer.metadata())?;
-    let (vocab, context) = (weak.model.vocab(), weak.model.max_context());
+        .with_context(|| format!("tokenizer of the strong model {file}"))?;
+    match (
+        same_tokens(own.metadata(), weak.metadata()),
+        config.session.retokenize,
+    ) {
+        (Ok(()), false) => Ok(None),
+        (Err(difference), false) => bail!(
+            "{difference}; take a weak model of the strong one's family, or set session.retokenize (--retokenize) on \
+             both ends"
+        ),
+        (Err(_), true) => Ok(Some(own)),
+        (Ok(()), true) => {
+            tracing::warn!(
+                "strong and weak model share a tokenizer: --retokenize only loses the help of the seed"
+            );
+            Ok(Some(own))
+        }
+    }
+}
+
+/// Loads the strong model. It says the tokens of `own`, or those of the weak model.
+pub(crate) fn strong(
+    config: &Config,
+    weak: &Weak,
+    own: Option<&Tokenizer>,
+) -> anyhow::Result<Box<dyn Strong>> {
+    let Config {
+        strong: config,
+        weak: shared,
+        ..
+    } = config;
+    let source = Source::strong(&config.file);
+    let (vocab, context) = (
+        own.map_or(weak.model.vocab(), Tokenizer::vocab),
+        weak.model.max_context(),
+    );
     if config.engine != Engine::Candle {
         let options = Options {
             kernel: kernel(&config.kernel).context("strong.kernel")?,
@@ -29,7 +62,11 @@ pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<d
             Ok(mut model) => {
                 report("strong", &source, &model);
                 fits(model.max_context(), context);
-                prompts::share("strong", &mut model, &weak.prefixes)?;
+                let prefixes = match own {
+                    Some(own) => &prompts::prefixes(&shared.system_prompts, own, shared.kv_tokens)?,
+                    None => &weak.prefixes,
+                };
+                prompts::share("strong", &mut model, prefixes)?;
                 return Ok(Box::new(Exact::new(model, vocab, config.kv_tokens)));
             }
             // A file that is damaged fails again below, with candle's reason.
@@ -46,8 +83,7 @@ pub(crate) fn strong(config: &StrongConfig, weak: &Weak) -> anyhow::Result<Box<d
 fn same_tokens(strong: &TokenizerMetadata, weak: &TokenizerMetadata) -> anyhow::Result<()> {
     let differs = |what: &str| {
         format!(
-            "strong and weak model have different tokenizers ({what}): token ids of one mean nothing to the other; \
-             take a weak model of the strong one's family"
+            "strong and weak model have different tokenizers ({what}): token ids of one mean nothing to the other"
         )
     };
     ensure!(strong.pre == weak.pre, differs("pre-tokenizer"));

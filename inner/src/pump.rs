@@ -194,7 +194,7 @@ impl Pump {
                 && let Some(message) = self.session.take_in(batch)
             {
                 let tokens = match &message {
-                    Message::Query(query) => query.prompt.len(),
+                    Message::Query(query) => query.weight(),
                     Message::Cancel { .. } => 0,
                 };
                 lane.inbox.push_back(tokens);

@@ -16,16 +16,21 @@ pub struct Answer {
     pub seed: String,
     /// What was coded, in order.
     pub tokens: Vec<Token>,
+    /// What the strong model said, where its tokens are others than the weak one's: with its end token, and perhaps with
+    /// more than was coded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strong: Vec<Token>,
     /// Why the answer is over: `end`, `length`, `stop`, `cancel`, `lost` (with the session), `refused` or `failed`.
     pub end: String,
 }
 
 impl Answer {
     /// The line for a query.
-    pub fn new(seed: &Seed, tokens: Vec<Token>, end: &str) -> Self {
+    pub fn new(seed: &Seed, tokens: Vec<Token>, strong: Vec<Token>, end: &str) -> Self {
         Self {
             seed: seed.iter().map(|byte| format!("{byte:02x}")).collect(),
             tokens,
+            strong,
             end: end.to_owned(),
         }
     }

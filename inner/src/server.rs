@@ -8,6 +8,7 @@ use crate::io::{Io, WAKER};
 use crate::models;
 use crate::pump::Pump;
 use crate::record::Record;
+use crate::retokenize::Retokenizer;
 use crate::status::Status;
 use crate::worker::Worker;
 use anyhow::{Context, ensure};
@@ -93,13 +94,16 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         .map(|path| Record::open(path).with_context(|| path.display().to_string()));
     let record = record.transpose()?;
     let weak = Weak::load(&config.weak, &config.session, Layout::Together)?;
-    let strong = models::strong(&config.strong, &weak)?;
+    let own = models::tokenizer(config, &weak.tokenizer)?;
+    let strong = models::strong(config, &weak, own.as_ref())?;
     let Weak {
+        tokenizer,
         model,
         vocabulary,
         agreement,
         ..
     } = weak;
+    let retokenizer = own.map(|own| Retokenizer::new(own, tokenizer)).transpose()?;
 
     // Nothing is heard before everything is ready.
     let link = Udp::open(address)?;
@@ -129,7 +133,14 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         ..InnerConfig::new(parameters, agreement)
     };
     let session = InnerSession::new(clock.now(), session)?;
-    let worker = Worker::new(Engine::new(strong, model, vocabulary, limits, record));
+    let worker = Worker::new(Engine::new(
+        strong,
+        model,
+        vocabulary,
+        limits,
+        retokenizer,
+        record,
+    ));
     let io = Io {
         poll,
         link: Metered::new(link, &governor),

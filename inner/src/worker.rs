@@ -60,7 +60,7 @@ impl Desk {
             && let Some(message) = self.inbox.pop_front()
         {
             if let Message::Query(query) = &message {
-                tokens += query.prompt.len();
+                tokens += query.weight();
             }
             taken.push(message);
         }

@@ -182,6 +182,7 @@ mod tests {
         Ask {
             id,
             query,
+            source: weir_wire::Source::Tokens,
             events: unbounded_channel().0,
             _seat: None,
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc as replies};
 use weir_codec::Query;
 use weir_model::Token;
+use weir_wire::Source;
 
 /// One request on its way in.
 #[derive(Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Ask {
     /// Unique within this process; never crosses the wire.
     pub(crate) id: u64,
     pub(crate) query: Query,
+    /// What the prompt was made from, until it is sent in; for a strong model with other tokens.
+    pub(crate) source: Source,
     pub(crate) events: replies::UnboundedSender<Event>,
     /// Free again when the session is done with the query, whether or not the user has heard the end of it.
     pub(crate) _seat: Option<Seat>,
@@ -78,7 +81,9 @@ pub(crate) enum Failure {
     Away(String),
     #[error("the session with the inner server was lost before the answer was complete: {0}")]
     Lost(String),
-    #[error("the inner server refused the query: it has no room for it")]
+    #[error(
+        "the inner server refused the query: it has no room for it, or its model does not take such a prompt"
+    )]
     Refused,
     #[error("the model failed on this query")]
     Engine,
@@ -161,12 +166,13 @@ impl Desk {
     }
 
     /// Sends a query in. Dropping the answer cancels it.
-    pub(crate) fn ask(&self, query: Query, seat: Seat) -> Result<Answer, Failure> {
+    pub(crate) fn ask(&self, query: Query, source: Source, seat: Seat) -> Result<Answer, Failure> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (events, inbox) = replies::unbounded_channel();
         self.send(Command::Ask(Ask {
             id,
             query,
+            source,
             events,
             _seat: Some(seat),
         }))?;

@@ -24,6 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use weir_codec::Query;
 use weir_model::Tokenizer;
+use weir_wire::Source;
+use weir_wire::message::SOURCE_BYTES_MAX;
 
 pub(crate) use keys::Keys;
 pub(crate) use listen::{Connections, serve};
@@ -47,6 +49,8 @@ pub(crate) struct Edge {
     pub(crate) started: u64,
     /// Whether answers say what they cost.
     pub(crate) expose_cost: bool,
+    /// Whether the strong model has a tokenizer of its own, and so needs the text of a prompt.
+    pub(crate) retokenize: bool,
     /// Prompts that may be tokenized at once.
     pub(crate) tokenizing: Arc<Semaphore>,
     /// Longest text of a prompt in bytes: a longer one has too many tokens for sure.
@@ -130,10 +134,11 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
     let tokenized = tokio::task::spawn_blocking(move || {
         let query = worker.query(kind, request);
         drop(turn);
-        query.map(|query| (query, seat))
+        query.map(|(query, source)| (query, source, seat))
     });
     let tokenized = tokenized.await;
-    let (query, seat) = tokenized.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
+    let (query, source, seat) =
+        tokenized.map_err(|_| Problem::internal("tokenizing the prompt failed"))??;
     let nonce = random().map(|bytes| hex(&bytes))?;
     let (now, seed) = (clock::unix_seconds(), hex(&query.seed));
     let shown = Shown {
@@ -141,7 +146,7 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
         cost: edge.expose_cost,
     };
     let reply = Reply::new(kind, &nonce, now, &edge.model, seed, shown);
-    let mut answer = edge.desk.ask(query, seat).map_err(Problem::from)?;
+    let mut answer = edge.desk.ask(query, source, seat).map_err(Problem::from)?;
     let limit = edge.limits.request_timeout_s;
     let mut deadline = Box::pin(tokio::time::sleep(Duration::from_secs(limit)));
 
@@ -223,7 +228,7 @@ impl Edge {
     }
 
     /// Tokenizes, applies the limits on length, draws the seed.
-    fn query(&self, kind: Kind, request: Request) -> Result<Query, Problem> {
+    fn query(&self, kind: Kind, request: Request) -> Result<(Query, Source), Problem> {
         let field = kind.prompt_field();
         let bytes = request.prompt.bytes();
         if bytes > self.text_bytes {
@@ -231,12 +236,16 @@ impl Edge {
             let message = format!("the prompt has {bytes} bytes, which are more than {most} tokens");
             return Err(Problem::too_long(field, message));
         }
-        let prompt = match request.prompt {
+        if self.retokenize && bytes > SOURCE_BYTES_MAX {
+            let message = format!("the prompt has {bytes} bytes; at most {SOURCE_BYTES_MAX} are allowed");
+            return Err(Problem::too_long(field, message));
+        }
+        let prompt = match &request.prompt {
             Prompt::Chat(messages) => self
                 .tokenizer
-                .chat(&messages)
+                .chat(messages)
                 .map_err(|error| Problem::field(field, format!("the chat template refused: {error}")))?,
-            Prompt::Text(text) => self.tokenizer.encode(&text),
+            Prompt::Text(text) => self.tokenizer.encode(text),
         };
         if prompt.is_empty() {
             return Err(Problem::field(
@@ -250,13 +259,18 @@ impl Edge {
             Some(seed) => seed,
             None => random()?,
         };
-        Ok(Query {
+        let query = Query {
             seed,
             sampling: request.sampling,
             max_tokens,
             stop: request.stop,
             prompt,
-        })
+        };
+        let source = match self.retokenize {
+            true => request.prompt.into_source(),
+            false => Source::Tokens,
+        };
+        Ok((query, source))
     }
 
     /// The model, as `/v1/models` shows it.

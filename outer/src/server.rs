@@ -115,6 +115,7 @@ impl Server {
             limits,
             started: clock::unix_seconds(),
             expose_cost: config.expose_cost,
+            retokenize: config.session.retokenize,
             tokenizing: Arc::new(Semaphore::new(threads(0))),
             text_bytes,
         };

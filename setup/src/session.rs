@@ -25,6 +25,9 @@ pub struct SessionArgs {
     /// Milliseconds between frames of a batch; both ends alike [default: 100]
     #[arg(long, value_name = "MS")]
     pub tick_ms: Option<u32>,
+    /// Strong and weak model have different tokenizers: answers are coded in the weak one's tokens; both ends alike
+    #[arg(long)]
+    pub retokenize: bool,
 }
 
 /// Section `[session]`: what goes into the opening. A difference between the ends is an error at once.
@@ -45,6 +48,8 @@ pub struct SessionConfig {
     pub tokens_per_tick: u8,
     /// Milliseconds between frames of a batch.
     pub tick_ms: u32,
+    /// Whether the strong model has a tokenizer of its own, so that its answers are coded in the weak model's tokens.
+    pub retokenize: bool,
 }
 
 impl Default for SessionConfig {
@@ -57,6 +62,7 @@ impl Default for SessionConfig {
             window: 8,
             tokens_per_tick: 10,
             tick_ms: 100,
+            retokenize: false,
         }
     }
 }
@@ -71,12 +77,14 @@ impl SessionConfig {
             window,
             tokens_per_tick,
             tick_ms,
+            retokenize,
         } = args;
         set(&mut self.batches, batches);
         set(&mut self.slots, slots);
         set(&mut self.window, window);
         set(&mut self.tokens_per_tick, tokens_per_tick);
         set(&mut self.tick_ms, tick_ms);
+        self.retokenize |= retokenize;
     }
 
     /// Parameters of the session on a link whose datagrams have at most `mtu` bytes.
@@ -123,6 +131,7 @@ impl SessionConfig {
     pub fn settings(&self) -> Settings {
         Settings {
             full: self.tokens_per_tick,
+            retokenized: self.retokenize,
         }
     }
 }

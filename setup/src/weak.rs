@@ -88,7 +88,7 @@ impl WeakConfig {
 
 /// The weak model with all that goes with it.
 pub struct Weak {
-    /// Also the strong model's (SPEC 3.5).
+    /// Also the strong model's, unless answers are retokenized (SPEC 3.5).
     pub tokenizer: Tokenizer,
     /// The same, as the codec has it.
     pub vocabulary: Vocabulary,

@@ -66,6 +66,7 @@ def ends_that_differ(weir):
     """Other settings or another weak model at one end: no session, and a reason that says which."""
     for extra, words in [
         (["--tokens-per-tick", "7"], ["tick"]),
+        (["--retokenize"], ["retokenize"]),
         (["--weak", os.path.join(ROOT, "models", "strong.gguf")], ["model"]),
     ]:
         pair = servers.Pair(weir)

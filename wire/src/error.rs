@@ -81,7 +81,7 @@ pub enum Refusal {
     #[error("tokenizers differ (tokenizer hash)")]
     Tokenizer = 3,
     /// Codec settings or spec versions differ.
-    #[error("codec settings or specification versions differ (codec hash)")]
+    #[error("codec settings (session.retokenize) or specification versions differ (codec hash)")]
     Codec = 4,
     /// The served strong model or other settings of the service differ.
     #[error("services differ (service hash)")]

@@ -60,7 +60,7 @@ extern crate std;
 pub use assembly::{BUFFERED_BYTES_MAX, OUTSTANDING_MAX};
 pub use error::{Closed, Counters, Dropped, Malformed, Misbehaviour, Misuse, ParameterError, Refusal};
 pub use inner::{InnerConfig, InnerEvent, InnerSession, Purpose, Transmit};
-pub use message::{Caps, Message, Query};
+pub use message::{Caps, Message, Query, Role, Source, Turn};
 pub use outer::{Lost, OuterConfig, OuterEvent, OuterSession, Received, State};
 pub use parameters::{Agreement, CheckWidth, Format, IdWidth, Parameters, Shape, VERSION};
 pub use time::Instant;

@@ -2,6 +2,7 @@
 //!
 //! Plain structs with wire fields only. Parsing is total, canonical (`emit(parse(x)) == x`) and bounded by [`Caps`].
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::cursor::{Reader, put_varint, varint_len};
@@ -15,8 +16,12 @@ pub const STOPS_MAX: usize = 4;
 pub const STOP_BYTES_MAX: usize = 64;
 /// Most prompt tokens that any configuration may allow.
 pub const PROMPT_MAX: usize = 131_072;
-/// Longest message in bytes: a query with the longest prompt of the widest tokens, and room.
-pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of text that a prompt is said to be made from.
+pub const SOURCE_BYTES_MAX: usize = 1 << 20;
+/// Most turns of a conversation.
+pub const TURNS_MAX: usize = 4096;
+/// Longest message in bytes: a query with the longest prompt of the widest tokens, the longest source, and room.
+pub const MESSAGE_BYTES_MAX: usize = (1 << 21) - 1;
 
 /// A message of one batch; outer numbers it, inner applies messages in order.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,6 +54,40 @@ pub struct Query {
     pub stop: Vec<Vec<u8>>,
     /// Prompt tokens: at least one, at most the configured cap.
     pub prompt: Vec<u32>,
+    /// What the prompt was made from.
+    pub source: Source,
+}
+
+/// What a prompt was made from: a strong model whose tokens are others makes its own prompt from it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Source {
+    /// Not said: the strong model reads the prompt's tokens.
+    #[default]
+    Tokens,
+    /// A text to be continued as it is.
+    Text(String),
+    /// A conversation, for a chat template: 1..=[`TURNS_MAX`] turns.
+    Chat(Vec<Turn>),
+}
+
+/// What one side of a conversation said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Who.
+    pub role: Role,
+    /// Any text.
+    pub content: String,
+}
+
+/// A side of a conversation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The operator, before it begins.
+    System = 0,
+    /// The asker.
+    User = 1,
+    /// The model, earlier.
+    Assistant = 2,
 }
 
 /// Bounds that a configuration sets on messages.
@@ -135,6 +174,14 @@ impl Message {
                 query.prompt.len() <= caps.prompt_tokens.min(PROMPT_MAX),
                 "prompt over the cap",
             ),
+            (
+                query.source.bytes() <= SOURCE_BYTES_MAX,
+                "source of more than 2^20 bytes",
+            ),
+            (
+                query.source.is_conversation(),
+                "conversation of 0 or more than 4096 turns",
+            ),
         ];
         judged
             .into_iter()
@@ -144,6 +191,11 @@ impl Message {
 }
 
 impl Query {
+    /// What it takes to hold, and about to read: its tokens, and one for every four bytes of its source.
+    pub fn weight(&self) -> usize {
+        self.prompt.len() + self.source.bytes() / 4
+    }
+
     fn parse(reader: &mut Reader<'_>, caps: Caps) -> Result<Self, Malformed> {
         let slot = reader.u8()?;
         let seed = reader.array()?;
@@ -169,6 +221,7 @@ impl Query {
         for _ in 0..len {
             prompt.push(reader.varint32()?);
         }
+        let source = Source::parse(reader)?;
         Ok(Self {
             slot,
             seed,
@@ -178,6 +231,7 @@ impl Query {
             max_tokens,
             stop,
             prompt,
+            source,
         })
     }
 
@@ -197,6 +251,7 @@ impl Query {
         for &token in &self.prompt {
             put_varint(out, u64::from(token));
         }
+        self.source.emit(out);
     }
 
     fn buffer_len(&self) -> usize {
@@ -206,8 +261,99 @@ impl Query {
             .iter()
             .map(|&token| varint_len(u64::from(token)))
             .sum();
-        1 + 16 + 4 * 4 + 1 + stops + varint_len(self.prompt.len() as u64) + prompt
+        1 + 16 + 4 * 4 + 1 + stops + varint_len(self.prompt.len() as u64) + prompt + self.source.buffer_len()
     }
+}
+
+impl Source {
+    /// Bytes of all its texts.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Tokens => 0,
+            Self::Text(text) => text.len(),
+            Self::Chat(turns) => turns.iter().map(|turn| turn.content.len()).sum(),
+        }
+    }
+
+    fn is_conversation(&self) -> bool {
+        !matches!(self, Self::Chat(turns) if !(1..=TURNS_MAX).contains(&turns.len()))
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match reader.u8()? {
+            form::TOKENS => Ok(Self::Tokens),
+            form::TEXT => Ok(Self::Text(text(reader)?)),
+            form::CHAT => {
+                let len = reader.varint()?;
+                if len > TURNS_MAX as u64 {
+                    return Err(Malformed);
+                }
+                // Grows with the bytes that are there, not with the length that is claimed.
+                let mut turns = Vec::new();
+                for _ in 0..len {
+                    let role = match reader.u8()? {
+                        0 => Role::System,
+                        1 => Role::User,
+                        2 => Role::Assistant,
+                        _ => return Err(Malformed),
+                    };
+                    turns.push(Turn {
+                        role,
+                        content: text(reader)?,
+                    });
+                }
+                Ok(Self::Chat(turns))
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    fn emit(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Tokens => out.push(form::TOKENS),
+            Self::Text(text) => {
+                out.push(form::TEXT);
+                put_text(out, text);
+            }
+            Self::Chat(turns) => {
+                out.push(form::CHAT);
+                put_varint(out, turns.len() as u64);
+                for turn in turns {
+                    out.push(turn.role as u8);
+                    put_text(out, &turn.content);
+                }
+            }
+        }
+    }
+
+    fn buffer_len(&self) -> usize {
+        let text_len = |text: &str| varint_len(text.len() as u64) + text.len();
+        match self {
+            Self::Tokens => 1,
+            Self::Text(text) => 1 + text_len(text),
+            Self::Chat(turns) => {
+                let said = turns.iter().map(|turn| 1 + text_len(&turn.content));
+                1 + varint_len(turns.len() as u64) + said.sum::<usize>()
+            }
+        }
+    }
+}
+
+fn text(reader: &mut Reader<'_>) -> Result<String, Malformed> {
+    let len = usize::try_from(reader.varint()?).map_err(|_| Malformed)?;
+    let text = core::str::from_utf8(reader.take(len)?).map_err(|_| Malformed)?;
+    Ok(String::from(text))
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text.as_bytes());
+}
+
+mod form {
+    pub(super) const TOKENS: u8 = 0;
+    pub(super) const TEXT: u8 = 1;
+    pub(super) const CHAT: u8 = 2;
 }
 
 mod kind {

@@ -43,6 +43,7 @@ impl Job {
             prompt: (0..prompt as u32)
                 .map(|i| i.wrapping_mul(7919) % 50_000)
                 .collect(),
+            source: crate::message::Source::Tokens,
         };
         Self {
             batch,

@@ -1,6 +1,7 @@
 //! Golden vectors: `vectors/wire.json` pins the bytes of SPEC 5 and 6 for other implementations. The test fails when
 //! the bytes change; `WEIR_BLESS=1 cargo test -p weir-wire vectors` writes the file anew.
 
+use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec;
@@ -13,7 +14,7 @@ use crate::control::{Control, Kind};
 use crate::error::{Closed, Refusal};
 use crate::frame::{Repr, Sealed, check};
 use crate::inward::{Body, Data, Hello, Inward, Piece};
-use crate::message::{Message, Query};
+use crate::message::{Message, Query, Role, Source, Turn};
 use crate::parameters::{CheckWidth, Format, IdWidth, Parameters};
 use crate::sim::agreement;
 
@@ -145,16 +146,28 @@ fn query() -> Query {
         max_tokens: 256,
         stop: vec![b"\n\n".to_vec(), b"END".to_vec()],
         prompt: vec![0, 127, 128, 151_935],
+        source: Source::Tokens,
     }
 }
 
 fn messages() -> Vec<Value> {
-    let query = query();
-    let mut bytes = vec![];
-    Message::Query(query.clone()).emit(&mut bytes);
-    let mut cancel = vec![];
-    Message::Cancel { slot: 127 }.emit(&mut cancel);
-    vec![
+    let turn = |role, content: &str| Turn {
+        role,
+        content: content.to_owned(),
+    };
+    let sources = [
+        Source::Tokens,
+        Source::Text("Once <|im_end|> upon".to_owned()),
+        Source::Chat(vec![
+            turn(Role::System, "Be brief."),
+            turn(Role::User, "Ni\u{f1}o?"),
+            turn(Role::Assistant, ""),
+        ]),
+    ];
+    let queries = sources.map(|source| {
+        let query = Query { source, ..query() };
+        let mut bytes = vec![];
+        Message::Query(query.clone()).emit(&mut bytes);
         json!({
             "kind": "query",
             "slot": query.slot,
@@ -165,10 +178,18 @@ fn messages() -> Vec<Value> {
             "max_tokens": query.max_tokens,
             "stop": query.stop.iter().map(|stop| hex(stop)).collect::<Vec<_>>(),
             "prompt": query.prompt,
+            "source": match &query.source {
+                Source::Tokens => json!(null),
+                Source::Text(text) => json!(text),
+                Source::Chat(turns) => turns.iter().map(|turn| json!([turn.role as u8, turn.content])).collect(),
+            },
             "bytes": hex(&bytes),
-        }),
-        json!({ "kind": "cancel", "slot": 127, "bytes": hex(&cancel) }),
-    ]
+        })
+    });
+    let mut cancel = vec![];
+    Message::Cancel { slot: 127 }.emit(&mut cancel);
+    let cancel = json!({ "kind": "cancel", "slot": 127, "bytes": hex(&cancel) });
+    queries.into_iter().chain([cancel]).collect()
 }
 
 fn inward() -> Vec<Value> {

@@ -1,9 +1,10 @@
 //! One answer between the strong engine and the encoder: what is said and not yet coded, and whether it is over.
 
+use crate::retokenize::{Course, Retokenizer, Rewriting};
 use crate::strong::Failed;
 use core::ops::ControlFlow;
 use weir_codec::stop::Matcher;
-use weir_codec::{Offer, Query, Seed, Vocabulary};
+use weir_codec::{MAX_COUNT, Offer, Query, Seed, Vocabulary};
 use weir_model::Token;
 
 /// Why an answer is over.
@@ -11,7 +12,7 @@ use weir_model::Token;
 pub(super) enum End {
     /// The model's own end token.
     Token,
-    /// As many tokens as the query allows.
+    /// As many tokens as the query allows, the strong model's or the weak one's.
     Length,
     /// One of the query's stop strings.
     Stop,
@@ -45,15 +46,17 @@ pub(super) struct Answer {
     pub(super) seed: Seed,
     max_tokens: usize,
     stop: Matcher,
-    /// Everything said; `said[coded..]` waits for a frame.
+    /// Everything said, in the weak model's tokens; `said[coded..]` waits for a frame.
     said: Vec<Token>,
     coded: usize,
     end: Option<End>,
+    /// How the strong model's tokens become these, if they are others.
+    rewriting: Option<Rewriting>,
 }
 
 impl Answer {
     /// An answer of no tokens yet, over at once if the query was refused.
-    pub(super) fn new(query: &Query, end: Option<End>) -> Self {
+    pub(super) fn new(query: &Query, rewriting: Option<Rewriting>, end: Option<End>) -> Self {
         Self {
             seed: query.seed,
             max_tokens: query.max_tokens as usize,
@@ -61,17 +64,32 @@ impl Answer {
             said: Vec::new(),
             coded: 0,
             end,
+            rewriting,
         }
     }
 
     /// Takes what the strong engine says next; `Break` once the answer is over.
-    pub(super) fn push(&mut self, token: Result<Token, Failed>, vocabulary: &Vocabulary) -> ControlFlow<()> {
-        match token {
-            Ok(token) => {
-                self.said.push(token);
-                self.end = self.judge(token, vocabulary);
+    pub(super) fn push(
+        &mut self,
+        token: Result<Token, Failed>,
+        vocabulary: &Vocabulary,
+        both: Option<&Retokenizer>,
+    ) -> ControlFlow<()> {
+        match (token, &mut self.rewriting, both) {
+            (Ok(token), Some(rewriting), Some(both)) => {
+                let mut tokens = Vec::new();
+                let course = rewriting.push(token, both, &mut tokens);
+                self.say(&tokens, vocabulary);
+                self.follow(course);
             }
-            Err(Failed) => self.end = Some(End::Failed),
+            (Err(Failed), Some(rewriting), Some(both)) => {
+                let mut tokens = Vec::new();
+                rewriting.finish(both, &mut tokens);
+                self.say(&tokens, vocabulary);
+                self.end = self.end.or(Some(End::Failed));
+            }
+            (Ok(token), ..) => self.say(&[token], vocabulary),
+            (Err(Failed), ..) => self.end = Some(End::Failed),
         }
         match self.end {
             Some(_) => ControlFlow::Break(()),
@@ -84,26 +102,37 @@ impl Answer {
         self.coded += count;
     }
 
-    /// What was coded, in order.
-    pub(super) fn into_coded(mut self) -> Vec<Token> {
+    /// What was coded, in order, and what the strong model said where its tokens are others.
+    pub(super) fn into_said(mut self) -> (Vec<Token>, Vec<Token>) {
         self.said.truncate(self.coded);
-        self.said
+        (self.said, self.rewriting.map_or(Vec::new(), Rewriting::into_said))
     }
 
-    /// How many more tokens are wanted so that `full` wait.
+    /// How many more tokens of the strong model are wanted for a frame of `full`.
     pub(super) fn wants(&self, full: usize) -> usize {
-        match self.end {
-            Some(_) => 0,
-            None => full.saturating_sub(self.waiting().len()),
+        let waiting = self.waiting().len();
+        match (self.end, &self.rewriting) {
+            (Some(_), _) => 0,
+            (None, None) => full.saturating_sub(waiting),
+            // Its pace is its own, however many tokens those become; but what a frame had no room for goes first.
+            (None, Some(_)) if waiting < full => full,
+            (None, Some(_)) => 0,
         }
     }
 
     /// What the next frame may code of it. Tokens said before a failure still go out.
     pub(super) fn offer(&self, full: usize) -> Offer<'_> {
-        match self.end {
-            Some(End::Refused) => Offer::Refused,
-            Some(End::Failed) if self.waiting().is_empty() => Offer::Failed,
-            _ => Offer::Tokens(&self.waiting()[..self.waiting().len().min(full)]),
+        let waiting = self.waiting();
+        let count = waiting.len().min(MAX_COUNT);
+        match (self.end, &self.rewriting) {
+            (Some(End::Refused), _) => Offer::Refused,
+            (Some(End::Failed), _) if waiting.is_empty() => Offer::Failed,
+            // SPEC 4.14: to outer the answer is not over yet.
+            (Some(End::Length), _) if waiting.is_empty() => Offer::Refused,
+            (_, None) => Offer::Tokens(&waiting[..count.min(full)]),
+            (Some(_), Some(_)) => Offer::Tokens(&waiting[..count]),
+            // Multiples of what is usual cost less to count than exact numbers; the rest waits for one tick.
+            (None, Some(_)) => Offer::Tokens(&waiting[..count - count % full]),
         }
     }
 
@@ -113,6 +142,34 @@ impl Answer {
 
     fn waiting(&self) -> &[Token] {
         &self.said[self.coded..]
+    }
+
+    /// Takes tokens of the weak model up to the one that ends the answer.
+    fn say(&mut self, tokens: &[Token], vocabulary: &Vocabulary) {
+        for &token in tokens {
+            self.said.push(token);
+            self.end = self.judge(token, vocabulary);
+            if self.end.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Ends an answer that the strong model cannot or must not continue.
+    fn follow(&mut self, course: Course) {
+        if self.end.is_some() {
+            return;
+        }
+        match course {
+            Course::Open => {}
+            // A stop string or an end token was among the tokens, and has been judged.
+            Course::Ended => unreachable!("the last token of an answer ends it"),
+            Course::Length => self.end = Some(End::Length),
+            Course::Stuck(lacking) => {
+                tracing::error!(%lacking, "an answer cannot be written in the weak model's tokens");
+                self.end = Some(End::Failed);
+            }
+        }
     }
 
     // SPEC 4.9: the same order in which the codec judges the end of a slot.

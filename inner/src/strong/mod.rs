@@ -27,6 +27,12 @@ pub enum Refused {
     /// The prompt is empty or names a token that the model does not have.
     #[error("the prompt is empty or holds a token that the strong model does not have")]
     BadPrompt,
+    /// A strong model with other tokens than the weak one's needs the text.
+    #[error("the query does not say what its prompt was made from")]
+    NoSource,
+    /// The strong model's chat template does not take the conversation, or has limits of its own.
+    #[error("the strong model's chat template refuses the conversation")]
+    Template,
     /// The engine itself failed; it has logged why.
     #[error("the strong engine failed on the prompt")]
     Broken,

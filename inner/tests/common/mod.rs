@@ -12,7 +12,7 @@ use weir_inner::strong::exact::Exact;
 use weir_inner::worker::{Order, Said, What, Worker};
 use weir_wire::{
     Agreement, InnerConfig, InnerSession, Instant, Message, OuterConfig, OuterEvent, OuterSession,
-    Parameters, State,
+    Parameters, Source, State,
 };
 
 pub(crate) const VOCAB: usize = 200;
@@ -113,6 +113,7 @@ pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<
         weak(),
         letters(VOCAB, END),
         limits,
+        None,
         Some(record),
     );
     let session = InnerSession::new(now, InnerConfig::new(parameters, agreement())).unwrap();
@@ -406,6 +407,7 @@ impl Outer {
                 max_tokens,
                 stop,
                 prompt,
+                source: Source::Tokens,
             });
             self.session.submit(now, batch, &message).unwrap();
             let reader = &mut self.readers[usize::from(batch)];

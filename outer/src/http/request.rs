@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use weir_codec::{Sampling, Seed};
 use weir_model::Message;
 use weir_wire::message::{STOP_BYTES_MAX, STOPS_MAX};
+use weir_wire::{Role, Source, Turn};
 
 use super::fields::{Fields, kind, wrong};
 use super::problem::Problem;
@@ -41,6 +42,23 @@ impl Prompt {
         match self {
             Self::Chat(messages) => messages.iter().map(|message| message.content.len()).sum(),
             Self::Text(text) => text.len(),
+        }
+    }
+
+    /// As inner is told of it.
+    pub(crate) fn into_source(self) -> Source {
+        let turn = |said: Message| Turn {
+            // [`message`] lets no other role pass.
+            role: match said.role.as_str() {
+                "system" => Role::System,
+                "assistant" => Role::Assistant,
+                _ => Role::User,
+            },
+            content: said.content,
+        };
+        match self {
+            Self::Chat(messages) => Source::Chat(messages.into_iter().map(turn).collect()),
+            Self::Text(text) => Source::Text(text),
         }
     }
 }

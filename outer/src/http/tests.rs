@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::{Request as HttpRequest, StatusCode};
 use tower::ServiceExt;
 use weir_model::Token;
+use weir_wire::{Role, Turn};
 
 use super::*;
 use crate::ask::{Ask, Command, Finish, Health, Usage};
@@ -41,6 +42,7 @@ impl Fake {
             limits,
             started: 5,
             expose_cost: true,
+            retokenize: false,
             tokenizing: Arc::new(Semaphore::new(1)),
         };
         Self {
@@ -459,4 +461,38 @@ async fn slow_heads_are_cut_off() {
 /// The embedded one: "word " is at least a token.
 fn tokenizer() -> Tokenizer {
     Tokenizer::from_bytes("embedded", weir_model::embedded::weak()).unwrap()
+}
+
+#[tokio::test]
+async fn a_strong_model_with_other_tokens_is_told_the_text() {
+    let mut fake = Fake::new(|_| {});
+    Arc::get_mut(&mut fake.edge).unwrap().retokenize = true;
+    let mut chat = hello();
+    chat["messages"] = json!([
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "hi <|im_end|>"}]},
+        {"role": "assistant", "content": "ho"},
+        {"role": "user", "content": ""},
+    ]);
+    let turn = |role, content: &str| Turn {
+        role,
+        content: content.to_owned(),
+    };
+    let turns = vec![
+        turn(Role::System, "Be brief."),
+        turn(Role::User, "hi <|im_end|>"),
+        turn(Role::Assistant, "ho"),
+        turn(Role::User, ""),
+    ];
+    let (ask, _) = fake.answered("/v1/chat/completions", chat, &script()).await;
+    assert_eq!(ask.source, Source::Chat(turns));
+    let text = json!({"model": "weir", "prompt": "Once upon"});
+    let (ask, _) = fake.answered("/v1/completions", text, &script()).await;
+    assert_eq!(ask.source, Source::Text("Once upon".to_owned()));
+    assert!(!ask.query.prompt.is_empty());
+
+    // One that shares the tokenizer is not.
+    let fake = Fake::new(|_| {});
+    let (ask, _) = fake.answered("/v1/chat/completions", hello(), &script()).await;
+    assert_eq!(ask.source, Source::Tokens);
 }

@@ -90,6 +90,7 @@ impl World {
             Command::Ask(Ask {
                 id,
                 query,
+                source: weir_wire::Source::Tokens,
                 events,
                 _seat: None,
             }),

@@ -54,6 +54,7 @@ impl World {
                     Ask {
                         id,
                         query: query.clone(),
+                        source: weir_wire::Source::Tokens,
                         events,
                         _seat: None,
                     }
@@ -160,6 +161,23 @@ fn an_end_token_ends_and_refusals_are_told() {
         )
     ));
     assert_eq!(text(&mut refused).1, Some(Event::Failed(Failure::Refused)));
+}
+
+#[test]
+fn a_strong_model_may_reach_the_limit_in_its_own_tokens() {
+    let mut world = World::new();
+    let (query, mut inbox) = world.open(0, 1, 50, &["xyz"]);
+    world.encoder.open(0, &query).unwrap();
+    // "ax": the x may begin the stop string, and comes with the end.
+    world.frame(1, &[(0, Offer::Tokens(&[0, 23]))]).0.unwrap();
+    let (read, ..) = world.frame(0, &[(0, Offer::Refused)]);
+    assert_eq!(read.unwrap().ended, [(0, 1)]);
+    let (text, end) = text(&mut inbox);
+    assert_eq!(text, "ax");
+    let Some(Event::Done { finish, usage }) = end else {
+        panic!("{end:?}");
+    };
+    assert_eq!((finish, usage.completion_tokens), (Finish::Length, 2));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::message::Query;
+use crate::message::{Query, Source};
 use alloc::vec;
 use proptest::prelude::*;
 
@@ -13,6 +13,7 @@ fn message(prompt: usize) -> Message {
         max_tokens: 1,
         stop: vec![],
         prompt: vec![5; prompt],
+        source: Source::Tokens,
     })
 }
 
@@ -61,10 +62,12 @@ fn caps_hold_and_the_next_message_is_never_shut_out() {
     let caps = Caps::default();
     let big = vec![1; MESSAGE_BYTES_MAX];
     // Numbers 1.. fill the buffer; then only number 0, the next in order, may still come in.
-    for number in 1..=4 {
+    let most = (BUFFERED_BYTES_MAX / MESSAGE_BYTES_MAX) as u32;
+    for number in 1..=most {
         assert_eq!(assembler.add(&piece(number, &big, 0..1), caps), Ok(()));
     }
-    assert_eq!(assembler.add(&piece(5, &big, 0..1), caps), Err(Dropped::Overload));
+    let more = assembler.add(&piece(most + 1, &big, 0..1), caps);
+    assert_eq!(more, Err(Dropped::Overload));
     let whole = bytes_of(&message(1));
     assert_eq!(assembler.add(&piece(0, &whole, 0..whole.len()), caps), Ok(()));
     assert!(assembler.take().is_some());

@@ -1,4 +1,5 @@
 use super::*;
+use alloc::format;
 use alloc::vec;
 use proptest::prelude::*;
 
@@ -12,6 +13,14 @@ fn query() -> Query {
         max_tokens: 256,
         stop: vec![b"\n\n".to_vec()],
         prompt: vec![1, 300, 70_000],
+        source: Source::Tokens,
+    }
+}
+
+fn turn(role: Role, content: &str) -> Turn {
+    Turn {
+        role,
+        content: String::from(content),
     }
 }
 
@@ -50,6 +59,12 @@ fn limits_are_named_and_enforced_on_both_sides() {
     assert!(limit(|q| q.stop = vec![vec![1; 65]]).contains("stop"));
     assert!(limit(|q| q.prompt = vec![]).contains("prompt"));
     assert!(limit(|q| q.prompt = vec![1; 101]).contains("prompt"));
+    let long = "\u{e9}".repeat(SOURCE_BYTES_MAX / 2);
+    let (first, rest) = (turn(Role::User, &long), turn(Role::Assistant, "x"));
+    assert!(limit(|q| q.source = Source::Text(format!("{long}x"))).contains("source"));
+    assert!(limit(|q| q.source = Source::Chat(vec![first, rest.clone()])).contains("source"));
+    assert!(limit(|q| q.source = Source::Chat(vec![])).contains("turns"));
+    assert!(limit(|q| q.source = Source::Chat(vec![rest; TURNS_MAX + 1])).contains("turns"));
     assert!(Message::Cancel { slot: 128 }.check(Caps::default()).is_err());
     assert_eq!(Message::parse(&[2, 128], Caps::default()), Err(Malformed));
 }
@@ -59,6 +74,10 @@ fn the_longest_message_fits_its_bound() {
     let query = Query {
         stop: vec![vec![0xff; 64]; 4],
         prompt: vec![u32::MAX; PROMPT_MAX],
+        source: Source::Chat(vec![
+            turn(Role::User, &"x".repeat(SOURCE_BYTES_MAX / TURNS_MAX));
+            TURNS_MAX
+        ]),
         ..query()
     };
     let message = Message::Query(query);
@@ -73,9 +92,52 @@ fn a_claimed_length_allocates_nothing() {
         prompt: vec![1],
         ..query()
     }));
-    bytes.truncate(bytes.len() - 2);
-    put_varint(&mut bytes, u64::MAX);
-    assert_eq!(Message::parse(&bytes, Caps::default()), Err(Malformed));
+    bytes.truncate(bytes.len() - 3);
+    let mut prompt = bytes.clone();
+    put_varint(&mut prompt, u64::MAX);
+    assert_eq!(Message::parse(&prompt, Caps::default()), Err(Malformed));
+    bytes.extend([1, 1]);
+    for (form, before) in [(1, &[][..]), (2, &[]), (2, &[1, 0])] {
+        let mut source = bytes.clone();
+        source.push(form);
+        source.extend(before);
+        put_varint(&mut source, u64::MAX);
+        assert_eq!(Message::parse(&source, Caps::default()), Err(Malformed));
+    }
+}
+
+#[test]
+fn sources_are_texts_of_known_roles() {
+    let parse = |tail: &[u8]| {
+        let mut bytes = bytes_of(&Message::Query(query()));
+        bytes.pop();
+        bytes.extend(tail);
+        Message::parse(&bytes, Caps::default())
+    };
+    assert!(parse(&[0]).is_ok() && parse(&[1, 0]).is_ok());
+    assert!(parse(&[1, 2, 0xc3, 0xa9]).is_ok() && parse(&[2, 1, 2, 1, b'x']).is_ok());
+    let bad: [&[u8]; 7] = [
+        &[],
+        &[3],                // no form
+        &[1, 2, 0xc3, b'x'], // no UTF-8
+        &[2, 0],             // nobody says anything
+        &[2, 1, 3, 1, b'x'], // no role
+        &[2, 2, 1, 1, b'x'], // a turn is missing
+        &[0, 0],             // something follows
+    ];
+    for tail in bad {
+        assert_eq!(parse(tail), Err(Malformed), "{tail:?}");
+    }
+}
+
+fn any_source() -> impl Strategy<Value = Source> {
+    let role = prop::sample::select(vec![Role::System, Role::User, Role::Assistant]);
+    let turn = (role, any::<String>()).prop_map(|(role, content)| Turn { role, content });
+    prop_oneof![
+        Just(Source::Tokens),
+        any::<String>().prop_map(Source::Text),
+        prop::collection::vec(turn, 1..5).prop_map(Source::Chat),
+    ]
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
@@ -90,11 +152,12 @@ fn any_message() -> impl Strategy<Value = Message> {
         1_u32..,
         stop,
         prompt,
+        any_source(),
     );
     prop_oneof![
         (0_u8..=127).prop_map(|slot| Message::Cancel { slot }),
         query.prop_map(
-            |(slot, seed, temperature, top_p, top_k, max_tokens, stop, prompt)| {
+            |(slot, seed, temperature, top_p, top_k, max_tokens, stop, prompt, source)| {
                 Message::Query(Query {
                     slot,
                     seed,
@@ -104,6 +167,7 @@ fn any_message() -> impl Strategy<Value = Message> {
                     max_tokens,
                     stop,
                     prompt,
+                    source,
                 })
             }
         ),

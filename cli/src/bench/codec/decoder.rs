@@ -147,6 +147,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
         vocabulary,
         Settings {
             full: args.tokens_per_tick,
+            ..Settings::default()
         },
     );
     let mut messages = VecDeque::new();
@@ -225,6 +226,7 @@ fn open(query: weir_wire::Query) -> (u8, weir_codec::Query) {
         max_tokens,
         stop,
         prompt,
+        source: _,
     } = query;
     let sampling = Sampling {
         temperature,

@@ -6,7 +6,7 @@ use weir_codec::{Encoder, Offer, Settings, Vocabulary};
 use weir_meter::LinkCost;
 use weir_model::{Predict, Token};
 use weir_wire::frame::{self, Repr, Sealed};
-use weir_wire::{Format, Message, Query};
+use weir_wire::{Format, Message, Query, Source};
 
 use super::Job;
 use super::decoder::Process;
@@ -45,6 +45,7 @@ impl Encoding {
             vocabulary,
             Settings {
                 full: self.tokens_per_tick,
+                ..Settings::default()
             },
         );
         let mut waiting = jobs.iter().enumerate();
@@ -171,6 +172,7 @@ fn message(slot: u8, query: &weir_codec::Query) -> Message {
         max_tokens,
         stop,
         prompt,
+        source: Source::Tokens,
     })
 }
 

@@ -43,12 +43,12 @@ pub enum Error {
     /// Logits that are not finite, or a sampler that cannot be.
     #[error("sampler: {0}")]
     Sampler(#[from] weir_codec::Error),
-    /// The model cannot say every token that outer could be told of.
-    #[error("candle engine: the model has {got} tokens, the weak model {expected}")]
+    /// The model cannot say every token that it is to be asked for.
+    #[error("candle engine: the model has {got} tokens, fewer than the {expected} that it may say")]
     Vocabulary {
         /// Rows of the strong model's output.
         got: usize,
-        /// The weak model's vocabulary.
+        /// The vocabulary that the engine was loaded for.
         expected: usize,
     },
 }
