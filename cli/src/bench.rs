@@ -2,6 +2,7 @@
 
 pub(crate) mod codec;
 mod model;
+mod retokenize;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -11,6 +12,7 @@ use clap::Subcommand;
 pub(crate) enum Command {
     Codec(codec::Args),
     Model(model::Args),
+    Retokenize(retokenize::Args),
     #[command(hide = true)]
     CodecDecoder(codec::DecoderArgs),
 }
@@ -19,6 +21,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     match command {
         Command::Codec(args) => codec::run(args),
         Command::Model(args) => model::run(args),
+        Command::Retokenize(args) => retokenize::run(args),
         Command::CodecDecoder(args) => codec::decode(args),
     }
 }
