@@ -47,7 +47,7 @@ pub(crate) fn strong(
     } = config;
     let source = Source::strong(&config.file);
     let (vocab, context) = (
-        own.map_or(weak.model.vocab(), Tokenizer::vocab),
+        own.map_or_else(|| weak.model.vocab(), Tokenizer::vocab),
         weak.model.max_context(),
     );
     if config.engine != Engine::Candle {
