@@ -14,6 +14,7 @@ mod convert;
 mod demo;
 mod files;
 mod models;
+mod plot;
 mod progress;
 mod prompts;
 mod table;
