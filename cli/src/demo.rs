@@ -4,7 +4,7 @@ mod children;
 mod client;
 mod report;
 mod screen;
-mod sse;
+pub(crate) mod sse;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};

@@ -233,6 +233,133 @@ fn a_trace_is_the_same_again_and_goes_through_the_codec() {
     assert_eq!(last_line_json(&limited)["tokens"], 50);
 }
 
+/// Traces of two temperatures, small: what the benches of the codec are tested on.
+fn traces(files: &Files) -> [PathBuf; 2] {
+    let [cold, warm] = ["cold.jsonl", "warm.jsonl"].map(|name| files.path(name));
+    for (path, temperature, top_p) in [(&cold, "0", "1"), (&warm, "1", "0.95")] {
+        let flags = [
+            "--limit",
+            "12",
+            "--max-tokens",
+            "30",
+            "--temperature",
+            temperature,
+            "--top-p",
+            top_p,
+        ];
+        done(&[&["trace", "--out", text(path)], flags.as_slice()].concat());
+    }
+    [cold, warm]
+}
+
+#[test]
+fn an_ablation_ends_at_what_the_codec_codes() {
+    let files = Files::new();
+    let [cold, warm] = traces(&files);
+    let ask = [
+        "--weak",
+        "embedded",
+        "--slots",
+        "5",
+        "--json",
+        "--trace",
+        text(&cold),
+        text(&warm),
+    ];
+    let plot = files.path("parts");
+    let said = done(&[&["bench", "ablation", "--plot", text(&plot)], ask.as_slice()].concat());
+    let rows = last_line_json(&said);
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows[0]["name"], "plain");
+    assert_eq!(rows[0]["stderr"], 0.0);
+    let codec = last_line_json(&done(&[&["bench", "codec"], ask.as_slice()].concat()));
+    let last = &rows[rows.len() - 1];
+    assert_eq!(rows[0]["bits_per_token"], codec["plain_bits_per_token"]);
+    for (ours, theirs) in [
+        ("bits_per_token", "model_code_bits_per_token"),
+        ("stderr", "stderr"),
+        ("of_plain", "of_plain"),
+        ("of_plain_stderr", "of_plain_stderr"),
+        ("tokens", "tokens"),
+    ] {
+        assert_eq!(last[ours], codec[theirs], "{ours}: {last} {codec}");
+    }
+    for row in rows {
+        assert!(row["last_half"].as_f64().unwrap() > 0.0, "{row}");
+    }
+    assert!(last["stderr"].as_f64().unwrap() > 0.0);
+    assert!(last["of_plain"].as_f64().unwrap() < 1.0, "{last}");
+    assert!(plot.with_extension("svg").exists() && plot.with_extension("png").exists());
+}
+
+#[test]
+fn the_floor_is_below_what_is_coded() {
+    let files = Files::new();
+    let [cold, warm] = traces(&files);
+    let floor = |trace: &Path, weak: &str| {
+        let pair = ["--strong", "embedded", "--weak", weak, "--trace", text(trace)];
+        last_line_json(&done(&[&["bench", "floor", "--json"], pair.as_slice()].concat()))
+    };
+    let number = |report: &Value, key: &str| report[key].as_f64().unwrap();
+    let (weak, strong) = (models("weak.gguf"), models("strong.gguf"));
+    let warm_report = floor(&warm, text(&weak));
+    let order = ["kl", "d_cs", "h_pq"].map(|key| number(&warm_report, key));
+    assert!(order.is_sorted() && order[0] > 0.0, "{warm_report}");
+    assert!(number(&warm_report, "h_p") > 0.0, "{warm_report}");
+    assert!(
+        number(&warm_report, "ours") < number(&warm_report, "plain"),
+        "{warm_report}"
+    );
+
+    // Greedy: the trace is the strong model's best token, so that expectation and trace are one.
+    let cold_report = floor(&cold, text(&weak));
+    assert_eq!(cold_report["h_p"], 0.0);
+    for key in ["kl", "d_cs", "plain"] {
+        assert!(
+            (number(&cold_report, key) - number(&cold_report, "h_pq")).abs() < 2e-4,
+            "{key}: {cold_report}"
+        );
+    }
+
+    // A strong model that is its own weak model: open to it is top-p alone.
+    let own = floor(&warm, text(&strong));
+    assert!(number(&own, "kl") < 0.1 && number(&own, "d_cs") < 0.2, "{own}");
+    assert!(own["ours_over_d_cs"].as_f64().unwrap() > 1.0, "{own}");
+}
+
+#[test]
+fn peers_are_weighed_on_the_same_answers() {
+    let files = Files::new();
+    let [_, warm] = traces(&files);
+    let plot = files.path("peers.svg");
+    let ask = ["--weak", "embedded", "--trace", text(&warm)];
+    let json = ["bench", "peers", "--json", "--plot", text(&plot)];
+    let report = last_line_json(&done(&[json.as_slice(), &ask].concat()));
+    let row = |name: &str| {
+        let rows = report["rows"].as_array().unwrap();
+        let row = rows
+            .iter()
+            .find(|row| row["name"].as_str().unwrap().contains(name));
+        row.unwrap_or_else(|| panic!("{name}: {report}"))["bits_per_token"]
+            .as_f64()
+            .unwrap()
+    };
+    let order = ["ours, code", "ours, frames", "text", "server-sent"].map(row);
+    assert!(order.is_sorted(), "{report}");
+    assert!(row("ours, code") < row("arithmetic"), "{report}");
+    let codec = last_line_json(&done(&[&["bench", "codec", "--json"], ask.as_slice()].concat()));
+    assert_eq!(
+        codec["frame_bits_per_token"].as_f64().unwrap(),
+        row("ours, frames")
+    );
+    assert!(plot.exists() && plot.with_extension("png").exists());
+    let table = done(&[&["bench", "peers"], ask.as_slice()].concat());
+    assert!(
+        table.contains("brotli -11") && table.contains("12 answers"),
+        "{table}"
+    );
+}
+
 /// A peer by an interpreter that ignores what it is given and takes a second for everything.
 #[cfg(unix)]
 #[test]
@@ -340,4 +467,20 @@ fn a_wrong_argument_is_named() {
     let said = refused(&["bench", "codec", "--trace", text(&files.path("none.jsonl"))]);
     assert!(said.contains("none.jsonl"), "{said}");
     assert_eq!(weir(&["trace"]).status.code(), Some(2));
+    for bench in ["ablation", "floor", "peers"] {
+        let help = done(&["bench", bench, "--help"]);
+        assert!(
+            help.contains("--trace") && help.contains("--limit-tokens"),
+            "{help}"
+        );
+        assert_eq!(
+            weir(&["bench", bench, "--weak", "embedded"]).status.code(),
+            Some(2)
+        );
+    }
+    let alien = files.path("alien.jsonl");
+    let line = r#"{"id": "a", "prompt_tokens": [1], "tokens": [999999], "temperature": 0, "top_p": 1, "top_k": 0, "seed": "00000000000000000000000000000000"}"#;
+    fs::write(&alien, line).unwrap();
+    let said = refused(&["bench", "ablation", "--weak", "embedded", "--trace", text(&alien)]);
+    assert!(said.contains("999999") && said.contains("embedded"), "{said}");
 }

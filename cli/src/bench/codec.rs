@@ -1,25 +1,26 @@
 //! `weir bench codec`: what a trace costs, through real frames and a decoder in another process.
 
 mod decoder;
-mod encoder;
+pub(super) mod encoder;
 mod pipe;
 mod report;
 mod timed;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use weir_codec::Query;
-use weir_model::{Kernel, PAGE, Predict as _, Token};
+use anyhow::{Result, bail, ensure};
+use weir_model::Kernel;
 use weir_setup::Source;
 use weir_setup::source::{EMBEDDED, vocabulary};
 use weir_wire::{CheckWidth, Format, IdWidth};
 
+use super::jobs::{self, Job};
 use crate::models::{self, Choice, Machine};
-use crate::trace::{self, positions};
+use crate::trace;
 use crate::{progress, prompts};
 pub(crate) use decoder::{DecoderArgs, run as decode};
 use encoder::Encoding;
+pub(super) use report::Report;
 
 /// Writes answers to frames, decodes them in another process, and says what that took
 ///
@@ -64,11 +65,11 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// One answer to be coded.
-struct Job {
-    query: Query,
-    tokens: Vec<Token>,
-}
+/// The servers' own.
+pub(super) const FORMAT: Format = Format {
+    id: IdWidth::One,
+    check: CheckWidth::Four,
+};
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let format = Format {
@@ -83,9 +84,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             other => bail!("--check-bytes must be 2 or 4, not {other}"),
         },
     };
-    let jobs = jobs(args)?;
+    let jobs = answers(args)?;
     let slots = usize::from(args.slots).min(jobs.len());
-    let (pool, context) = sizes(&jobs, slots);
+    let (pool, context) = jobs::sizes(&jobs, slots);
     let source = Source::weak(&args.weak);
     let options = args.machine.options(pool, context);
     let here = Kernel::choose(options.kernel)?;
@@ -104,12 +105,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let tokenizer = models::tokenizer(&source)?;
     let model = models::load(&source, &options)?;
-    for job in &jobs {
-        job.query
-            .check(model.vocab(), model.max_context())
-            .context("this trace does not fit the weak model")?;
-    }
-    let total: usize = jobs.iter().map(|job| job.tokens.len()).sum();
+    jobs::check(&jobs, &model, source.name())?;
+    let total = jobs::tokens(&jobs);
     let mut peer = decoder::Process::start(&there)?;
     let bar = progress::bar(total as u64, "Coding and decoding", "tokens");
     let encoding = Encoding {
@@ -117,7 +114,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokens_per_tick: args.tokens_per_tick,
         format,
     };
-    let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, &mut peer, &bar);
+    let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, Some(&mut peer), &bar);
     bar.finish_and_clear();
     let mut report = outcome?;
     report.kernels = [here.name(), there.kernel.name()];
@@ -140,34 +137,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The answers of the traces, cut to the limit.
-fn jobs(args: &Args) -> Result<Vec<Job>> {
-    let mut lines = Vec::new();
-    for path in &args.trace {
-        lines.extend(trace::read(path)?);
-    }
-    if args.trace.is_empty() {
-        lines = embedded(args)?;
-    }
-    let mut left = args.limit_tokens.unwrap_or(usize::MAX);
-    let mut jobs = Vec::new();
-    for mut line in lines {
-        line.tokens.truncate(left);
-        if line.tokens.is_empty() {
-            continue;
-        }
-        left -= line.tokens.len();
-        let query = line.query().with_context(|| format!("trace line {}", line.id))?;
-        jobs.push(Job {
-            query,
-            tokens: line.tokens,
-        });
-    }
-    ensure!(
-        !jobs.is_empty(),
-        "there is nothing to code: the trace has no tokens"
-    );
-    Ok(jobs)
+/// The answers of the traces, or of the embedded pair where there are none.
+fn answers(args: &Args) -> Result<Vec<Job>> {
+    let lines = if args.trace.is_empty() {
+        embedded(args)?
+    } else {
+        jobs::read(&args.trace)?
+    };
+    jobs::jobs(lines, args.limit_tokens)
 }
 
 /// Answers of the embedded strong model to the embedded prompts, each asked thrice.
@@ -187,19 +164,6 @@ fn embedded(args: &Args) -> Result<Vec<trace::Line>> {
         &ask,
         usize::from(args.slots),
         &args.machine,
-    )
-}
-
-/// Positions of a pool for the largest `slots` answers, and of the largest answer.
-fn sizes(jobs: &[Job], slots: usize) -> (usize, usize) {
-    let mut sizes: Vec<usize> = jobs
-        .iter()
-        .map(|job| positions(&job.query).next_multiple_of(PAGE))
-        .collect();
-    sizes.sort_unstable_by(|a, b| b.cmp(a));
-    (
-        sizes.iter().take(slots).sum(),
-        sizes.first().copied().unwrap_or(0),
     )
 }
 

@@ -62,9 +62,12 @@ pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<Opti
     bail!("the stream ended without [DONE]")
 }
 
-/// Bytes of one event per token, as OpenAI's servers send them: an opening, the pieces, an end, `[DONE]`.
-pub(super) fn weight<'a>(model: &str, pieces: impl Iterator<Item = &'a [u8]>) -> u64 {
-    let event = |delta: Value, finish: Option<&str>| {
+/// Events as OpenAI's servers send them, one for each token: an opening, the pieces, an end, `[DONE]`.
+pub(crate) fn events_of<'a>(
+    model: &'a str,
+    pieces: impl Iterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = String> {
+    let event = move |delta: Value, finish: Option<&str>| {
         let chunk = json!({
             "id": "chatcmpl-0123456789abcdefghijklmnopqrs",
             "object": "chat.completion.chunk",
@@ -73,14 +76,17 @@ pub(super) fn weight<'a>(model: &str, pieces: impl Iterator<Item = &'a [u8]>) ->
             "system_fingerprint": "fp_0123456789",
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
         });
-        "data: \n\n".len() + chunk.to_string().len()
+        format!("data: {chunk}\n\n")
     };
-    let mut bytes = event(json!({"role": "assistant", "content": ""}), None) + "data: [DONE]\n\n".len();
-    for piece in pieces {
-        bytes += event(json!({"content": String::from_utf8_lossy(piece)}), None);
-    }
-    bytes += event(json!({}), Some("stop"));
-    bytes as u64
+    let first = event(json!({"role": "assistant", "content": ""}), None);
+    let last = [event(json!({}), Some("stop")), "data: [DONE]\n\n".to_owned()];
+    let said = pieces.map(move |piece| event(json!({"content": String::from_utf8_lossy(piece)}), None));
+    [first].into_iter().chain(said).chain(last)
+}
+
+/// Bytes of those events.
+pub(super) fn weight<'a>(model: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> u64 {
+    events_of(model, pieces).map(|event| event.len() as u64).sum()
 }
 
 #[derive(Deserialize)]

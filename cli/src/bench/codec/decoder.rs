@@ -51,7 +51,7 @@ pub(super) struct Place {
 }
 
 /// The process as the encoder sees it.
-pub(super) struct Process {
+pub(in crate::bench) struct Process {
     child: Child,
     down: BufWriter<ChildStdin>,
     up: BufReader<ChildStdout>,

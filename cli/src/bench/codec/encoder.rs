@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
-use weir_codec::{Encoder, Offer, Settings, Vocabulary};
+use weir_codec::{Encoder, Offer, Sealed as Coded, Settings, Vocabulary};
 use weir_meter::LinkCost;
 use weir_model::{Predict, Token};
 use weir_wire::frame::{self, Repr, Sealed};
@@ -10,15 +10,16 @@ use weir_wire::{Format, Message, Query, Source};
 
 use super::Job;
 use super::decoder::Process;
+use super::pipe::Up;
 use super::report::Totals;
 use super::timed::Timed;
 use crate::clock::Stopwatch;
 
 /// How the trace is coded.
-pub(super) struct Encoding {
-    pub(super) slots: usize,
-    pub(super) tokens_per_tick: u8,
-    pub(super) format: Format,
+pub(in crate::bench) struct Encoding {
+    pub(in crate::bench) slots: usize,
+    pub(in crate::bench) tokens_per_tick: u8,
+    pub(in crate::bench) format: Format,
 }
 
 /// A live answer.
@@ -30,13 +31,14 @@ struct Live {
 }
 
 impl Encoding {
-    /// Codes all jobs; each frame is decoded before the next is begun, so that both ends have the machine to themselves.
-    pub(super) fn run<P: Predict>(
+    /// Codes all jobs. Where there is a `peer`, each frame is decoded before the next is begun, so that both ends have the
+    /// machine to themselves.
+    pub(in crate::bench) fn run<P: Predict>(
         &self,
         model: P,
         vocabulary: Vocabulary,
         jobs: &[Job],
-        peer: &mut Process,
+        mut peer: Option<&mut Process>,
         bar: &ProgressBar,
     ) -> Result<super::report::Report> {
         let (model, spent) = Timed::new(model);
@@ -59,7 +61,9 @@ impl Encoding {
                     break;
                 };
                 encoder.open(slot, query)?;
-                peer.send_message(&message(slot, query))?;
+                if let Some(peer) = &mut peer {
+                    peer.send_message(&message(slot, query))?;
+                }
                 *place = Some(Live { job, sent: 0 });
                 taken_in += 1;
             }
@@ -89,22 +93,18 @@ impl Encoding {
                 code: &code,
             }
             .emit(self.format, &mut datagram);
-            let up = peer.decode(&datagram)?;
-
-            let expected: Vec<(u8, Vec<Token>)> = sealed
-                .coded
-                .iter()
-                .filter(|(_, count)| *count > 0)
-                .map(|&(slot, count)| (slot, rest(jobs, slots[usize::from(slot)])[..count].to_vec()))
-                .collect();
-            let got: Vec<_> = up
-                .answers
-                .into_iter()
-                .filter(|(_, tokens)| !tokens.is_empty())
-                .collect();
-            totals.same &= got == expected && up.digest == sealed.digest;
-            totals.decode_seconds += up.seconds;
-            totals.decode_forward += up.forward;
+            if let Some(peer) = &mut peer {
+                let up = peer.decode(&datagram)?;
+                totals.decode_seconds += up.seconds;
+                totals.decode_forward += up.forward;
+                totals.same &= is_same(&sealed, up, jobs, &slots);
+            }
+            for stats in &sealed.stats.slots {
+                if let Some(live) = slots[usize::from(stats.slot)] {
+                    let (plain, coded) = (stats.plain_bits, stats.coded_bits);
+                    totals.paired.add(live.job, stats.tokens, plain, coded);
+                }
+            }
             totals.frame(&sealed.stats, code.len(), datagram.len());
             let link = LinkCost::UdpIpv4
                 .bits(datagram.len())
@@ -143,6 +143,16 @@ impl Encoding {
     fn limit(&self) -> usize {
         LinkCost::UdpIpv4.mtu() - self.format.header_len()
     }
+}
+
+/// Whether what the decoder says is what was coded.
+fn is_same(sealed: &Coded, up: Up, jobs: &[Job], slots: &[Option<Live>]) -> bool {
+    let there = sealed.coded.iter().filter(|(_, count)| *count > 0);
+    let expected: Vec<(u8, Vec<Token>)> = there
+        .map(|&(slot, count)| (slot, rest(jobs, slots[usize::from(slot)])[..count].to_vec()))
+        .collect();
+    let got = up.answers.into_iter().filter(|(_, tokens)| !tokens.is_empty());
+    got.eq(expected) && up.digest == sealed.digest
 }
 
 /// What of a live answer has not been sent.

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use weir_codec::FrameStats;
 
+use crate::bench::paired::Paired;
 use crate::table;
 
 /// Sums over all frames.
@@ -19,6 +20,8 @@ pub(super) struct Totals {
     pub(super) encode_forward: f64,
     pub(super) decode_seconds: f64,
     pub(super) decode_forward: f64,
+    /// Code lengths by answer.
+    pub(super) paired: Paired,
     /// Whether every frame came back as it was.
     pub(super) same: bool,
 }
@@ -38,6 +41,7 @@ impl Default for Totals {
             encode_forward: 0.0,
             decode_seconds: 0.0,
             decode_forward: 0.0,
+            paired: Paired::default(),
             same: true,
         }
     }
@@ -45,16 +49,21 @@ impl Default for Totals {
 
 /// The keys of `--json`.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(in crate::bench) struct Report {
     tokens: u64,
     frames: u64,
     /// Sum of -log2 q at temperature 1.
-    plain_bits_per_token: f64,
+    pub(in crate::bench) plain_bits_per_token: f64,
     /// Code length under the prediction.
     model_code_bits_per_token: f64,
+    /// Standard error of the difference between the two, in bits a token, answers as clusters; null for a single answer.
+    stderr: Option<f64>,
+    /// The one over the other, and the standard error of that.
+    of_plain: f64,
+    of_plain_stderr: Option<f64>,
     /// 8 x bytes of code really written.
-    bits_per_token: f64,
-    frame_bits_per_token: f64,
+    pub(in crate::bench) bits_per_token: f64,
+    pub(in crate::bench) frame_bits_per_token: f64,
     link_bits_per_token: f64,
     /// Of `bits_per_token` over `model_code_bits_per_token`.
     overhead_percent: f64,
@@ -88,12 +97,16 @@ impl Totals {
     pub(super) fn report(&self) -> Report {
         let tokens = self.tokens.max(1) as f64;
         let code_bits = 8.0 * self.code_bytes as f64;
+        let error = |value: f64| value.is_finite().then(|| round(value, 1e4));
         let micros = |seconds: f64, forward: f64| round((seconds - forward).max(0.0) * 1e6 / tokens, 10.0);
         Report {
             tokens: self.tokens,
             frames: self.frames,
             plain_bits_per_token: round(self.plain_bits / tokens, 1e4),
             model_code_bits_per_token: round(self.coded_bits / tokens, 1e4),
+            stderr: error(self.paired.stderr()),
+            of_plain: round(self.paired.ratio(), 1e4),
+            of_plain_stderr: error(self.paired.ratio_stderr()),
             bits_per_token: round(code_bits / tokens, 1e4),
             frame_bits_per_token: round(8.0 * self.frame_bytes as f64 / tokens, 1e4),
             link_bits_per_token: round(self.link_bits as f64 / tokens, 1e4),
@@ -134,6 +147,12 @@ impl Report {
             row("frames", self.frame_bits_per_token),
             row("on the link (UDP, IPv4, Ethernet)", self.link_bits_per_token),
         ]);
+        if let (Some(stderr), Some(ratio)) = (self.stderr, self.of_plain_stderr) {
+            println!(
+                "\nUnder the prediction {:.4} of plain, standard error {ratio:.4}; of the difference, {stderr:.4} bits/token (answers as clusters).",
+                self.of_plain
+            );
+        }
         println!(
             "\nCode over its length: {:+.2} %. Outside the code: {} bytes a frame.",
             self.overhead_percent, self.frame_overhead_bytes
