@@ -3,6 +3,7 @@
 
 mod scale;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -56,10 +57,11 @@ pub(crate) struct Bars {
     pub(crate) bars: Vec<(String, f64)>,
 }
 
-/// Writes a chart to `stem` with the endings .svg and .png, and gives both paths. A `stem` may have either ending already.
+/// Writes a chart to `stem` with the endings .svg and .png, and gives both paths; makes the folder if it is not there. A
+/// `stem` may have either ending already.
 ///
 /// # Errors
-/// A file that cannot be written.
+/// A file or folder that cannot be written.
 pub(crate) fn save(svg: &str, stem: &Path) -> Result<[PathBuf; 2]> {
     let has_ending = stem.extension().is_some_and(|end| end == "svg" || end == "png");
     let stem = if has_ending {
@@ -73,6 +75,9 @@ pub(crate) fn save(svg: &str, stem: &Path) -> Result<[PathBuf; 2]> {
         PathBuf::from(path)
     };
     let paths = [with(".svg"), with(".png")];
+    if let Some(folder) = stem.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     files::write(&paths[0], svg.as_bytes())?;
     files::write(&paths[1], &png(svg)?)?;
     Ok(paths)

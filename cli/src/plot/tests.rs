@@ -165,7 +165,7 @@ fn letters_reach_the_pixels() {
 fn both_files_are_written() {
     let folder = tempfile::TempDir::new().unwrap();
     for name in ["trade.v1", "trade.v1.png", "trade.v1.svg"] {
-        let [svg, png] = save(&lines().svg().unwrap(), &folder.path().join(name)).unwrap();
+        let [svg, png] = save(&lines().svg().unwrap(), &folder.path().join("charts").join(name)).unwrap();
         assert_eq!(svg.file_name().unwrap(), "trade.v1.svg");
         assert_eq!(png.file_name().unwrap(), "trade.v1.png");
         assert!(std::fs::read(&svg).unwrap().starts_with(b"<svg"));
