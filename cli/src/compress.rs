@@ -89,7 +89,7 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     };
     let bar = progress::bar(header.tokens, "Compressing", "tokens");
     let mut code = Vec::new();
-    stream::compress(
+    let stats = stream::compress(
         &mut model,
         span(&header),
         header.start,
@@ -106,7 +106,8 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     files::write(&args.output, &file)?;
     let bits = 8.0 * file.len() as f64;
     println!(
-        "{}: {} bytes, {} tokens -> {}: {} bytes, {:.3} bits/byte, {:.3} bits/token, {:.1} s",
+        "{}: {} bytes, {} tokens -> {}: {} bytes, {:.3} bits/byte, {:.3} bits/token, {:.1} s; \
+         {:.1} % of the {:.3} bits/token that the model alone would take",
         args.input.display(),
         content.len(),
         tokens.len(),
@@ -114,7 +115,9 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
         file.len(),
         bits / content.len().max(1) as f64,
         bits / tokens.len().max(1) as f64,
-        watch.seconds()
+        watch.seconds(),
+        100.0 * stats.coded_bits / stats.plain_bits.max(1.0),
+        stats.plain_bits / tokens.len().max(1) as f64,
     );
     Ok(())
 }

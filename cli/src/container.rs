@@ -149,8 +149,8 @@ fn check(body: &[u8]) -> [u8; CHECK] {
 
 /// The last two bytes show a file that was taken for text and had its line ends changed.
 const MAGIC: &[u8; 9] = b"WEIRZIP\r\n";
-/// The one format so far.
-pub(crate) const VERSION: u8 = 1;
+/// The one format that is read and written.
+pub(crate) const VERSION: u8 = 2;
 /// Bytes of the check at the end.
 const CHECK: usize = 16;
 /// Bytes of a file besides its code.

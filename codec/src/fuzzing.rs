@@ -1,6 +1,7 @@
 //! Bodies of the fuzz targets: the same functions that tests call, on a toy model.
 
 use crate::query::{Query, Sampling, Settings};
+use crate::stream::{Window, compress, decompress};
 use crate::testing::{Markov, letters};
 use crate::{Decoder, Encoder, Error, Offer};
 
@@ -124,6 +125,32 @@ pub fn roundtrip(data: &[u8]) {
     }
 }
 
+/// Decodes `data`, a count and a code, as one text. Whatever decodes must encode to the same bytes.
+///
+/// # Panics
+/// If it does not.
+pub fn stream(data: &[u8]) {
+    let Some((&count, code)) = data.split_first() else {
+        return;
+    };
+    let window = Window { size: 16, overlap: 5 };
+    let (mut model, count) = (Markov::new(VOCAB), usize::from(count));
+    match decompress(&mut model, window, 0, code, count, &mut |_| {}) {
+        Ok(tokens) => {
+            let mut again = Vec::new();
+            compress(&mut model, window, 0, &tokens, &mut again, &mut |_| {})
+                .expect("what was decoded can be coded");
+            let len = code
+                .iter()
+                .rposition(|&byte| byte != 0)
+                .map_or(0, |last| last + 1);
+            assert_eq!(again, code[..len]);
+        }
+        Err(Error::NotCanonical) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -134,6 +161,11 @@ mod tests {
         #[test]
         fn decode(data in prop::collection::vec(any::<u8>(), 0..200)) {
             super::decode(&data);
+        }
+
+        #[test]
+        fn stream(data in prop::collection::vec(any::<u8>(), 0..100)) {
+            super::stream(&data);
         }
 
         #[test]

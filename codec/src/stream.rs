@@ -3,13 +3,18 @@
 //! The weak model reads in windows: when its context is full it begins again with the last `overlap` tokens. The number of
 //! tokens is not in the code; the container has it.
 
+mod bias;
+mod mixer;
+mod ngram;
+
 use weir_model::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder;
 use crate::framing::Port;
 use crate::stats::SlotStats;
-use crate::winner::{Own, Predictor};
+use crate::winner::Predictor;
+pub(crate) use mixer::Mixer;
 
 /// How far the model looks back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,7 +114,7 @@ struct Reader<'a, P: Predict> {
     window: Window,
     slot: Slot,
     predictor: Predictor,
-    own: Own,
+    mixer: Mixer,
     pending: Token,
     /// The last tokens fed, at least `overlap` of them if there were so many.
     recent: Vec<Token>,
@@ -128,14 +133,14 @@ impl<'a, P: Predict> Reader<'a, P> {
         }
         let slot = model.open()?;
         let predictor = Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable));
-        let own = predictor.begin(None);
+        let mixer = Mixer::new();
         let (recent, stats) = (Vec::new(), SlotStats::default());
         Ok(Self {
             model,
             window,
             slot,
             predictor,
-            own,
+            mixer,
             pending: start,
             recent,
             stats,
@@ -161,7 +166,7 @@ impl<'a, P: Predict> Reader<'a, P> {
         let Self {
             model,
             predictor,
-            own,
+            mixer,
             pending,
             recent,
             stats,
@@ -172,13 +177,13 @@ impl<'a, P: Predict> Reader<'a, P> {
             if failed.is_some() {
                 return;
             }
-            if let Err(error) = predictor.prepare(logits, None, own) {
+            if let Err(error) = predictor.prepare_text(logits, mixer) {
                 failed = Some(error);
                 return;
             }
             let (token, bits) = port.token(predictor, tokens[row]);
             stats.add(bits, predictor.plain_bits(token));
-            predictor.learn(token, own);
+            mixer.learn(token);
             recent.push(*pending);
             *pending = token;
             done.push(token);
@@ -193,43 +198,4 @@ impl<'a, P: Predict> Reader<'a, P> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::Markov;
-
-    #[test]
-    fn windows_and_passes_agree() {
-        for (size, overlap) in [(1, 0), (2, 1), (64, 63), (65, 1), (100, 40), (4096, 0)] {
-            let window = Window { size, overlap };
-            let tokens: Vec<Token> = (0..300).map(|i: u32| (i * i * 31 + i / 7) % 500).collect();
-            for len in [0, 1, 63, 64, 65, 300] {
-                let mut code = Vec::new();
-                let (mut model, mut seen) = (Markov::new(500), 0);
-                let stats = compress(&mut model, window, 3, &tokens[..len], &mut code, &mut |done| {
-                    seen = done
-                })
-                .unwrap();
-                assert_eq!((stats.tokens as usize, seen), (len, len));
-                assert!(code.len() as f64 <= stats.coded_bits / 8.0 + 1.1);
-                let mut model = Markov::new(500);
-                let back = decompress(&mut model, window, 3, &code, len, &mut |_| {}).unwrap();
-                assert_eq!(back, tokens[..len]);
-                code.push(1);
-                let again = decompress(&mut model, window, 3, &code, len, &mut |_| {});
-                assert!(matches!(again, Err(Error::NotCanonical)));
-            }
-        }
-    }
-
-    #[test]
-    fn unusable_windows() {
-        let mut model = Markov::new(10);
-        for (size, overlap) in [(0, 0), (5, 5), (5000, 1)] {
-            let window = Window { size, overlap };
-            assert!(matches!(
-                compress(&mut model, window, 0, &[1], &mut Vec::new(), &mut |_| {}),
-                Err(Error::Window { .. })
-            ));
-        }
-    }
-}
+mod tests;

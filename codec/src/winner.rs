@@ -21,7 +21,8 @@ use crate::learned::{EXPERTS, Learned, Origin, PLAIN, SHARPNESS};
 use crate::noise::Noise;
 use crate::query::Sampling;
 use crate::stats;
-use candidates::Candidates;
+use crate::stream::Mixer;
+use candidates::{BEST, BEST_IN_TEXT, Candidates};
 use network::Scorer;
 use widths::{Widths, scale, share};
 
@@ -123,10 +124,7 @@ impl Predictor {
         drawn: Option<(&Sampling, &Noise)>,
         own: &Own,
     ) -> Result<(), Error> {
-        if !(2..=1 << 24).contains(&logits.len()) {
-            return Err(Error::Vocab(logits.len()));
-        }
-        self.weights.set(self.kernel, logits).map_err(Error::of_logits)?;
+        self.weigh(logits)?;
         let sampling = drawn.map(|(sampling, _)| sampling);
         self.origin = self.parts.origin(sampling);
         self.sampling = sampling
@@ -134,9 +132,29 @@ impl Predictor {
             .copied()
             .unwrap_or(Sampling::GREEDY);
         let noise = drawn.filter(|_| self.origin.is_seeded()).map(|(_, noise)| noise);
-        self.candidates.choose(self.kernel, logits, &self.weights, noise);
+        self.candidates
+            .choose(self.kernel, logits, &self.weights, noise, BEST, |_| ());
         self.compete(own);
         self.vote(own.weights());
+        Ok(())
+    }
+
+    /// Predicts the token that follows `logits` in a text that `mixer` knows so far (SPEC 4.12); what comes is for
+    /// [`Mixer::learn`] only.
+    ///
+    /// # Errors
+    /// As [`Predictor::prepare`].
+    pub(crate) fn prepare_text(&mut self, logits: &[f32], mixer: &mut Mixer) -> Result<(), Error> {
+        self.weigh(logits)?;
+        self.candidates
+            .choose(self.kernel, logits, &self.weights, None, BEST_IN_TEXT, |best| {
+                mixer.propose(best);
+            });
+        self.outside = self.candidates.outside(self.weights.sum);
+        let Candidates { ids, logit, .. } = &self.candidates;
+        let escape = mixer.predict(ids, logit, (self.weights.sum, self.outside), &mut self.mix);
+        let escape = (self.rest_len() > 0).then_some(escape);
+        self.widths.set(&self.mix, escape);
         Ok(())
     }
 
@@ -248,6 +266,14 @@ impl Predictor {
         ids.iter().zip(numbers).map(|(&id, (&x, &y))| (id, x, y))
     }
 
+    /// Fills `weights`.
+    fn weigh(&mut self, logits: &[f32]) -> Result<(), Error> {
+        if !(2..=1 << 24).contains(&logits.len()) {
+            return Err(Error::Vocab(logits.len()));
+        }
+        self.weights.set(self.kernel, logits).map_err(Error::of_logits)
+    }
+
     /// Fills `scores` where the origin has a network.
     fn compete(&mut self, own: &Own) {
         let Some(net) = network::of(self.origin).filter(|_| self.parts.network) else {
@@ -295,7 +321,7 @@ impl Predictor {
         }
         let factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
         math::add_scaled(self.kernel, factor, plain, &mut self.mix);
-        self.outside = self.weights.sum - plain.iter().map(|&w| u64::from(w)).sum::<u64>();
+        self.outside = self.candidates.outside(self.weights.sum);
         let escape = (self.rest_len() > 0).then_some(factor * self.outside as f32);
         self.widths.set(&self.mix, escape);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use weir_codec::coder::Encoder as Coder;
 use weir_codec::noise::{Noise, gumbel_of_high};
+use weir_codec::stream::{self, Window};
 use weir_codec::testing::{Markov, letters};
 use weir_codec::winner::Predictor;
 use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, agreement};
@@ -219,4 +220,24 @@ fn vectors_of_frames() {
             "retokenized": { "frames": frames(own), "agreement": hex(&agreement(&own)) },
         }),
     );
+}
+
+#[test]
+fn vectors_of_streams() {
+    // New words, then old ones; a habit; one word.
+    let tokens: Vec<u32> = (0..120u32)
+        .chain(40..100)
+        .map(|i| i * i * 37 % 1000)
+        .chain((0..60).flat_map(|i| [5, 6, i % 3 + 10]))
+        .chain([999; 40])
+        .collect();
+    let cases = [(4096, 0), (64, 16)].map(|(size, overlap)| {
+        let mut code = Vec::new();
+        let window = Window { size, overlap };
+        let stats =
+            stream::compress(&mut Markov::new(1000), window, 3, &tokens, &mut code, &mut |_| {}).unwrap();
+        assert!(stats.coded_bits < stats.plain_bits);
+        json!({ "window": size, "overlap": overlap, "start": 3, "code": hex(&code) })
+    });
+    compare("stream.json", &json!({ "tokens": tokens, "codes": cases }));
 }

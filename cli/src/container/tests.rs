@@ -50,9 +50,9 @@ fn foreign_and_future_files_are_told_apart_from_damaged_ones() {
     assert_eq!(Header::parse(b""), Err(Error::Foreign));
     assert_eq!(Header::parse(b"WEIRZIP\n\x01"), Err(Error::Foreign));
     let mut file = header().emit(b"\x07\xff", b"").unwrap();
-    file[9] = 2;
-    assert_eq!(Header::parse(&file), Err(Error::Version(2)));
-    file[9] = 1;
+    file[9] = VERSION + 1;
+    assert_eq!(Header::parse(&file), Err(Error::Version(VERSION + 1)));
+    file[9] = VERSION;
     file[30] ^= 1;
     assert_eq!(Header::parse(&file), Err(Error::Damaged));
 }

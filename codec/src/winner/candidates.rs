@@ -7,6 +7,8 @@ use crate::noise::{Noise, gumbel_of_high};
 
 /// Candidates by logit.
 pub(super) const BEST: usize = 128;
+/// The same in a text, where more of them are corrected.
+pub(super) const BEST_IN_TEXT: usize = 256;
 /// Expected number of candidates by noise.
 const LUCKY: u64 = 256;
 
@@ -28,16 +30,21 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// The best by logit and, with noise, those with the smallest words. `weights` are those of `logits`.
+    /// The `most` likely, those that `more` adds and, with noise, those with the smallest words. `weights` are those of
+    /// `logits`.
     pub(super) fn choose(
         &mut self,
         kernel: Kernel,
         logits: &[f32],
         weights: &Weights,
         noise: Option<&Noise>,
+        most: usize,
+        more: impl FnOnce(&mut Vec<Token>),
     ) {
-        self.top.find(logits, weights, BEST, &mut self.best);
+        self.top.find(logits, weights, most, &mut self.best);
+        more(&mut self.best);
         self.best.sort_unstable();
+        self.best.dedup();
         self.high.clear();
         self.high.resize(self.best.len(), 0);
         self.lucky.clear();
@@ -82,6 +89,11 @@ impl Candidates {
             add(id, high);
         }
         lucky.for_each(|(id, high)| add(id, high));
+    }
+
+    /// Weight of all other tokens, where that of all is `sum`.
+    pub(super) fn outside(&self, sum: u64) -> u64 {
+        sum - self.plain.iter().map(|&w| u64::from(w)).sum::<u64>()
     }
 
     pub(super) fn len(&self) -> usize {
