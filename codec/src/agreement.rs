@@ -9,6 +9,8 @@ const CODEC: &str = "weir codec 2";
 pub fn agreement(settings: &Settings) -> [u8; 32] {
     let Settings { full, retokenized } = *settings;
     let mut hasher = blake3::Hasher::new_derive_key(CODEC);
-    hasher.update(&[full, u8::from(retokenized)]).update(network::BYTES);
+    hasher
+        .update(&[full, u8::from(retokenized)])
+        .update(network::BYTES);
     *hasher.finalize().as_bytes()
 }
