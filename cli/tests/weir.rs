@@ -444,7 +444,7 @@ fn the_demo_is_exact_with_two_tokenizers() {
 
     let said = refused(&[&["demo"], &pair[..]].concat());
     assert!(
-        said.contains("--retokenize") && said.contains("vocabulary"),
+        said.contains("--retokenize") && said.contains("tokenizers"),
         "{said}"
     );
 }

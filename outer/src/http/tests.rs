@@ -486,6 +486,8 @@ async fn a_strong_model_with_other_tokens_is_told_the_text() {
     ];
     let (ask, _) = fake.answered("/v1/chat/completions", chat, &script()).await;
     assert_eq!(ask.source, Source::Chat(turns));
+    // The only seat is held as long as the query.
+    drop(ask);
     let text = json!({"model": "weir", "prompt": "Once upon"});
     let (ask, _) = fake.answered("/v1/completions", text, &script()).await;
     assert_eq!(ask.source, Source::Text("Once upon".to_owned()));
