@@ -191,7 +191,7 @@ fn print(weak: &str, rows: &[Row], answers: usize) {
 }
 
 /// From little to everything.
-const STEPS: [(&str, Parts); 3] = {
+const STEPS: [(&str, Parts); 5] = {
     let sharpened = Parts {
         blends: true,
         ..Parts::NONE
@@ -200,9 +200,19 @@ const STEPS: [(&str, Parts); 3] = {
         seed: true,
         ..sharpened
     };
+    let network = Parts {
+        network: true,
+        ..seeded
+    };
+    let history = Parts {
+        history: true,
+        ..network
+    };
     [
         ("sharpened, fixed weights", sharpened),
         ("seeded, fixed weights", seeded),
+        ("+ network", network),
+        ("+ history of the answer", history),
         ("+ weights learned", Parts::ALL),
     ]
 };
