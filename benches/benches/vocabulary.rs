@@ -103,6 +103,7 @@ fn sampler(criterion: &mut Criterion) {
                     temperature: 0.7,
                     top_p: 0.9,
                     top_k: 0,
+                    tau: 1.0,
                 },
             ),
             (
@@ -111,6 +112,7 @@ fn sampler(criterion: &mut Criterion) {
                     temperature: 0.7,
                     top_p: 1.0,
                     top_k: 40,
+                    tau: 1.0,
                 },
             ),
         ] {

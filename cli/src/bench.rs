@@ -2,6 +2,7 @@
 
 mod ablation;
 pub(crate) mod codec;
+mod curve;
 mod floor;
 mod jobs;
 mod model;
@@ -21,6 +22,7 @@ pub(crate) enum Command {
     Ablation(ablation::Args),
     Floor(floor::Args),
     Peers(peers::Args),
+    Curve(curve::Args),
     Model(model::Args),
     Retokenize(retokenize::Args),
     #[command(hide = true)]
@@ -33,6 +35,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
         Command::Ablation(args) => ablation::run(args),
         Command::Floor(args) => floor::run(args),
         Command::Peers(args) => peers::run(args),
+        Command::Curve(args) => curve::run(args),
         Command::Model(args) => model::run(args),
         Command::Retokenize(args) => retokenize::run(args),
         Command::CodecDecoder(args) => codec::decode(args),

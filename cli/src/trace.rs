@@ -1,6 +1,6 @@
 //! `weir trace`: what a strong model says to some prompts, written down for measurements.
 
-mod engine;
+pub(crate) mod engine;
 mod file;
 
 use std::path::PathBuf;
@@ -14,19 +14,22 @@ use weir_setup::source::EMBEDDED;
 use crate::models::{self, Machine};
 use crate::progress;
 use crate::prompts::{self, Prompt};
-use engine::answers;
+use engine::{Models, answers};
 use file::write;
 pub(crate) use file::{Line, read};
 
 /// Lets the strong model answer prompts and writes one line of tokens for each
 ///
-/// A line is {"id", "prompt_tokens", "tokens", "temperature", "top_p", "top_k", "seed"}. The same flags give the same
-/// file on every machine.
+/// A line is {"id", "prompt_tokens", "tokens", "temperature", "top_p", "top_k", "tau", "seed"}. The same flags give the
+/// same file on every machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The model: a .gguf or .weir file
     #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
     strong: String,
+    /// The weak model, which has a say where --tau is below 1: a .gguf or .weir file
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
+    weak: String,
     /// Prompts, one {"id"?, "prompt"} a line; they go through the model's chat template [default: embedded]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -57,6 +60,10 @@ pub(crate) struct Ask {
     /// Draw only from the K best tokens; 0 is all of them
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub(crate) top_k: u32,
+    /// Below 1 the answer may be the weak model's: greedy, its best token stands while the strong model gives it at least
+    /// TAU times the probability of its own best; drawn, from strong^TAU weak^(1 - TAU)
+    #[arg(long, value_name = "TAU", default_value_t = 1.0)]
+    pub(crate) tau: f32,
     /// Most tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: u32,
@@ -69,16 +76,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut asked = prompts::load(args.prompts.as_deref())?;
     asked.truncate(args.limit.unwrap_or(usize::MAX));
     let source = Source::strong(&args.strong);
-    let lines = make(&source, &asked, &args.ask, usize::from(args.live), &args.machine)?;
+    let weak = Source::weak(&args.weak);
+    let lines = make(
+        (&source, &weak),
+        &asked,
+        &args.ask,
+        usize::from(args.live),
+        &args.machine,
+    )?;
     write(&args.out, &lines)?;
     let tokens: usize = lines.iter().map(|line| line.tokens.len()).sum();
     println!("{}: {} answers, {tokens} tokens", args.out.display(), lines.len());
     Ok(())
 }
 
-/// Answers prompts, at most `live` at a time.
+/// Answers prompts, at most `live` at a time, with a strong and, where it is needed, a weak model.
 pub(crate) fn make(
-    source: &Source,
+    (source, weak): (&Source, &Source),
     prompts: &[Prompt],
     ask: &Ask,
     live: usize,
@@ -88,7 +102,12 @@ pub(crate) fn make(
     let queries = queries(&tokenizer, prompts, ask)?;
     let need = queries.iter().map(positions).max().unwrap_or(0);
     let live = live.min(queries.len());
-    let mut model = models::load(source, &machine.options(live * need.next_multiple_of(PAGE), need))?;
+    let options = machine.options(live * need.next_multiple_of(PAGE), need);
+    let mut model = models::load(source, &options)?;
+    let mut weak = match ask.tau < 1.0 {
+        true => Some(models::load(weak, &options)?),
+        false => None,
+    };
     for (query, prompt) in queries.iter().zip(prompts) {
         query.check(model.vocab(), model.max_context()).with_context(|| {
             format!(
@@ -100,7 +119,12 @@ pub(crate) fn make(
         })?;
     }
     let bar = progress::bar(prompts.len() as u64, "Answering", "prompts");
-    let answers = answers(&mut model, tokenizer.end_tokens(), &queries, live, |_| bar.inc(1))?;
+    let mut both = Models {
+        strong: &mut model,
+        weak: weak.as_mut(),
+    };
+    let end = tokenizer.end_tokens();
+    let answers = answers(&mut both, end, &queries, live, |_| (), |_| bar.inc(1))?;
     bar.finish_and_clear();
     let answered = prompts.iter().zip(queries).zip(answers);
     Ok(answered
@@ -109,11 +133,12 @@ pub(crate) fn make(
 }
 
 /// Puts prompts through the chat template and gives each a seed of its own.
-fn queries(tokenizer: &Tokenizer, prompts: &[Prompt], ask: &Ask) -> Result<Vec<Query>> {
+pub(crate) fn queries(tokenizer: &Tokenizer, prompts: &[Prompt], ask: &Ask) -> Result<Vec<Query>> {
     let sampling = Sampling {
         temperature: ask.temperature,
         top_p: ask.top_p,
         top_k: ask.top_k,
+        tau: ask.tau,
     };
     sampling
         .check()

@@ -188,6 +188,7 @@ fn a_trace_is_the_same_again_and_goes_through_the_codec() {
             "temperature",
             "top_p",
             "top_k",
+            "tau",
             "seed",
         ] {
             assert!(!line[key].is_null(), "{key}");
@@ -409,6 +410,51 @@ done
     let said = refused(&[ask.as_slice(), &peer].concat());
     assert!(said.contains("--peer-model"), "{said}");
     assert_eq!(weir(&[ask.as_slice(), &gguf].concat()).status.code(), Some(2));
+}
+
+#[test]
+fn the_curve_falls_from_the_lossless_point_and_goes_on_where_it_was() {
+    let files = Files::new();
+    let out = files.path("curve");
+    let bench = |taus: &str| {
+        let flags = [
+            "--limit",
+            "8",
+            "--max-tokens",
+            "32",
+            "--taus",
+            taus,
+            "--out",
+            text(&out),
+            "--json",
+        ];
+        last_line_json(&done(&[&["bench", "curve"][..], &flags].concat()))
+    };
+    bench("0.02");
+    let kept = fs::read(out.join("point-t0-tau0.02.json")).unwrap();
+    let report = bench("0.3,0.02");
+    assert_eq!(fs::read(out.join("point-t0-tau0.02.json")).unwrap(), kept);
+    let points = report["points"].as_array().unwrap();
+    let tau = |point: &Value| (point["tau"].as_f64().unwrap() * 100.0).round();
+    assert_eq!(
+        points.iter().map(tau).collect::<Vec<_>>(),
+        [100.0, 30.0, 2.0, 100.0, 30.0, 2.0]
+    );
+    for curve in points.chunks(3) {
+        let column = |name: &str| -> Vec<f64> { curve.iter().map(|p| p[name].as_f64().unwrap()).collect() };
+        let (bits, nats) = (column("bits"), column("nats_lost"));
+        assert!(bits.is_sorted_by(|a, b| *b < 0.9 * a), "{bits:?}");
+        assert!(nats[0] == 0.0 && nats.is_sorted_by(|a, b| a < b), "{nats:?}");
+    }
+    assert_eq!(
+        fs::read_to_string(out.join("curve.csv")).unwrap().lines().count(),
+        7
+    );
+    for name in ["curve.svg", "curve.png", "answers.md"] {
+        assert!(fs::metadata(out.join(name)).unwrap().len() > 500, "{name}");
+    }
+    let error = refused(&["bench", "curve", "--taus", "0"]);
+    assert!(error.contains("tau 0"), "{error}");
 }
 
 #[test]

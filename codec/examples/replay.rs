@@ -27,6 +27,7 @@ fn main() -> Result<()> {
         temperature: temperature.parse()?,
         top_p,
         top_k: 0,
+        tau: 1.0,
     };
     let (lengths, vocab) = answers(&std::fs::read_to_string(format!("{out}.jsonl"))?)?;
 

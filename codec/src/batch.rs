@@ -159,7 +159,8 @@ impl<P: Predict> Batch<P> {
             return Err(error.into());
         }
         // SPEC 4.6: what was drawn were other tokens; only that the best ones were taken is true of these as well.
-        let sampling = Some(query.sampling).filter(|sampling| !self.retokenized || !sampling.is_seeded());
+        let sampling = Some(query.sampling)
+            .filter(|sampling| !self.retokenized || !(sampling.is_seeded() || sampling.is_lossy()));
         self.slots[usize::from(slot)] = Some(Live {
             handle,
             seed: query.seed,

@@ -11,7 +11,10 @@ const SLOTS: u8 = 4;
 fn query(slot: u8) -> Query {
     Query {
         seed: [slot; 16],
-        sampling: Sampling::at(f32::from(slot) * 0.4),
+        sampling: Sampling {
+            tau: [1.0, 1.0, 0.3, 0.05][usize::from(slot % 4)],
+            ..Sampling::at(f32::from(slot % 3) * 0.4)
+        },
         max_tokens: 40,
         stop: vec![b"abc".to_vec()],
         prompt: vec![1, u32::from(slot)],

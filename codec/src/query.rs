@@ -15,8 +15,8 @@ pub const MAX_SLOTS: usize = 128;
 /// Most tokens that one slot brings in one frame.
 pub const MAX_COUNT: usize = 64;
 
-/// How the strong model's token is chosen: `logits / temperature`, then the `top_k` best, then the smallest set that
-/// holds `top_p` of what is left, then Gumbel-max with the seeded noise.
+/// How a token is chosen: `logits / temperature`, then the `top_k` best, then the smallest set that holds `top_p` of what
+/// is left, then Gumbel-max with the seeded noise. With `tau` below 1 the weak model has a say (SPEC 4.5).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Sampling {
     /// 0 is greedy decoding; at most [`Sampling::MAX_TEMPERATURE`].
@@ -25,17 +25,24 @@ pub struct Sampling {
     pub top_p: f32,
     /// 0 keeps every token.
     pub top_k: u32,
+    /// 1 is lossless. Below, greedy: the weak model's best token stands while the strong model gives it at least `tau`
+    /// times the probability of its own best; drawn: from `p^tau q^(1 - tau)`. At least [`Sampling::MIN_TAU`].
+    pub tau: f32,
 }
 
 impl Sampling {
     /// The highest temperature that is taken.
     pub const MAX_TEMPERATURE: f32 = 16.0;
 
+    /// The least `tau` that is taken: as good as the weak model's own answer.
+    pub const MIN_TAU: f32 = 1.0 / 1024.0;
+
     /// The best token, no randomness.
     pub const GREEDY: Self = Self {
         temperature: 0.0,
         top_p: 1.0,
         top_k: 0,
+        tau: 1.0,
     };
 
     /// All of the distribution at `temperature`.
@@ -44,12 +51,18 @@ impl Sampling {
             temperature,
             top_p: 1.0,
             top_k: 0,
+            tau: 1.0,
         }
     }
 
     /// Whether the noise plays a part.
     pub fn is_seeded(&self) -> bool {
         self.temperature > 0.0
+    }
+
+    /// Whether the weak model has a say.
+    pub fn is_lossy(&self) -> bool {
+        self.tau < 1.0
     }
 
     /// Refuses what no sampler could mean.
@@ -62,6 +75,9 @@ impl Sampling {
         }
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Error::Sampling("top_p"));
+        }
+        if !(Self::MIN_TAU..=1.0).contains(&self.tau) {
+            return Err(Error::Sampling("tau"));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The strong model's sampler: which token wins, given logits and the seeded noise (SPEC 4.5).
 
-use weir_model::math::{Top, Weights, chacha::Race};
+use weir_model::math::{self, Top, Weights, chacha::Race};
 use weir_model::{Kernel, Token};
 
 use crate::Error;
@@ -29,6 +29,7 @@ pub struct Sampler {
     ids: Vec<Token>,
     noise: Scratch,
     gumbels: Vec<f64>,
+    blend: Vec<f32>,
 }
 
 impl Default for Sampler {
@@ -49,13 +50,15 @@ impl Sampler {
             ids: Vec::new(),
             noise,
             gumbels: Vec::new(),
+            blend: Vec::new(),
         }
     }
 
     /// The token that wins at `position` of the answer drawn with `seed`.
     ///
     /// # Errors
-    /// [`Error::Sampling`] for parameters out of range; [`Error::NotFinite`] for such a logit.
+    /// [`Error::Sampling`] for parameters out of range, a `tau` below 1 among them: that takes the weak model's logits too
+    /// ([`Sampler::sample_lossy`]); [`Error::NotFinite`] for a logit that is not.
     pub fn sample(
         &mut self,
         logits: &[f32],
@@ -64,6 +67,9 @@ impl Sampler {
         position: u32,
     ) -> Result<Token, Error> {
         sampling.check()?;
+        if sampling.is_lossy() {
+            return Err(Error::Sampling("tau where the weak model is not asked"));
+        }
         self.weights
             .maximum(self.kernel, logits)
             .map_err(Error::of_logits)?;
@@ -87,6 +93,51 @@ impl Sampler {
         noise.high().rivals(self.kernel, logits, &race, &mut self.ids);
         self.ids.retain(|&id| last.allows(logits, id));
         Ok(self.best(logits, sampling, &noise).0)
+    }
+
+    /// The same where the weak model may have a say: `weak` are its logits, as exact as outer's, one for each of `strong`.
+    /// With `tau` = 1 they are not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] for parameters out of range; [`Error::NotFinite`] for a logit that is not; [`Error::Vocab`] for rows
+    /// that are not equally long.
+    pub fn sample_lossy(
+        &mut self,
+        strong: &[f32],
+        weak: &[f32],
+        sampling: &Sampling,
+        seed: &Seed,
+        position: u32,
+    ) -> Result<Token, Error> {
+        sampling.check()?;
+        let lossless = Sampling {
+            tau: 1.0,
+            ..*sampling
+        };
+        if !sampling.is_lossy() {
+            return self.sample(strong, &lossless, seed, position);
+        }
+        if strong.len() != weak.len() {
+            return Err(Error::Vocab(weak.len()));
+        }
+        let tau = sampling.tau;
+        if sampling.is_seeded() {
+            // Logits are logarithms of probabilities but for a constant, so this is p^tau q^(1 - tau).
+            let mut blend = std::mem::take(&mut self.blend);
+            blend.clear();
+            blend.extend(strong.iter().zip(weak).map(|(l, m)| tau * l + (1.0 - tau) * m));
+            let token = self.sample(&blend, &lossless, seed, position);
+            self.blend = blend;
+            return token;
+        }
+        let kept = self.sample(weak, &lossless, seed, position)?;
+        let best = self.sample(strong, &lossless, seed, position)?;
+        let behind = f64::from(strong[kept as usize]) - f64::from(strong[best as usize]);
+        Ok(if behind >= math::ln(f64::from(tau)) {
+            kept
+        } else {
+            best
+        })
     }
 
     /// The id of `self.ids` with the highest score, ties to the lower id, and that score.

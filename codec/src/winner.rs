@@ -128,12 +128,15 @@ impl Predictor {
         let sampling = drawn.map(|(sampling, _)| sampling);
         self.origin = self.parts.origin(sampling);
         self.sampling = sampling
-            .filter(|sampling| sampling.is_seeded())
+            .filter(|sampling| sampling.is_seeded() || sampling.is_lossy())
             .copied()
             .unwrap_or(Sampling::GREEDY);
         let noise = drawn.filter(|_| self.origin.is_seeded()).map(|(_, noise)| noise);
         self.candidates
             .choose(self.kernel, logits, &self.weights, noise, BEST, |_| ());
+        if self.origin == Origin::Kept {
+            self.candidates.mark_best();
+        }
         self.compete(own);
         self.vote(own.weights());
         Ok(())
@@ -304,10 +307,10 @@ impl Predictor {
         self.mix.resize(n, 0.0);
         self.votes.resize((EXPERTS - 1) * n, 0);
         for (k, votes) in self.votes.chunks_mut(n).enumerate() {
-            let (x, y) = match (SHARPNESS.get(k), self.origin.blend(k)) {
+            let (x, y) = match (SHARPNESS.get(k), self.origin.blend(k, &self.sampling)) {
                 _ if weights[k] == 0.0 => continue,
                 (Some(&sharpness), _) => ((sharpness, &self.scores), (0.0, gumbel)),
-                (None, Some((a, b))) => ((a, logit), (b * self.sampling.temperature, gumbel)),
+                (None, Some((a, b))) => ((a, logit), (b, gumbel)),
                 (None, None) => continue,
             };
             let sum = math::expert(self.kernel, (x.0, x.1), (y.0, y.1), votes);
@@ -357,8 +360,8 @@ pub fn beside_network(
     let mut likelihood = weights[PLAIN] * (plain[i] as f32 / sum as f32);
     let mut total = weights[PLAIN];
     for (k, &weight) in weights[..PLAIN].iter().enumerate() {
-        if let Some((a, b)) = origin.blend(k) {
-            let sum = math::expert(kernel, (a, logit), (b * sampling.temperature, gumbel), &mut votes);
+        if let Some((a, b)) = origin.blend(k, sampling) {
+            let sum = math::expert(kernel, (a, logit), (b, gumbel), &mut votes);
             likelihood += weight * (votes[i] as f32 / sum as f32);
             total += weight;
         }

@@ -9,6 +9,7 @@ const END: Token = 5;
 /// A strong model on the side: answers of one query, drawn with its seed.
 struct Strong {
     model: Markov,
+    weak: Markov,
     sampler: Sampler,
 }
 
@@ -16,6 +17,7 @@ impl Strong {
     fn new(vocab: usize) -> Self {
         Self {
             model: Markov::new(vocab).relative(1),
+            weak: Markov::new(vocab),
             sampler: Sampler::default(),
         }
     }
@@ -23,10 +25,11 @@ impl Strong {
     fn answer(&mut self, query: &Query, len: usize) -> Vec<Token> {
         let mut context = query.prompt.clone();
         for position in 0..len {
-            let logits = self.model.logits(&context);
+            let (strong, weak) = (self.model.logits(&context), self.weak.logits(&context));
+            let (sampling, seed) = (&query.sampling, &query.seed);
             let token = self
                 .sampler
-                .sample(logits, &query.sampling, &query.seed, position as u32)
+                .sample_lossy(strong, weak, sampling, seed, position as u32)
                 .unwrap();
             context.push(token);
         }
@@ -41,6 +44,7 @@ fn query(n: u8, temperature: f32) -> Query {
             temperature,
             top_p: if n.is_multiple_of(2) { 1.0 } else { 0.9 },
             top_k: 0,
+            tau: [1.0, 1.0, 0.3, 1.0, 0.05][usize::from(n % 5)],
         },
         max_tokens: 1000,
         stop: Vec::new(),

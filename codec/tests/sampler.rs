@@ -1,5 +1,6 @@
 //! Seeded samples follow p, whatever the seed and position, and the filters are those of the usual samplers.
 
+use proptest::prelude::*;
 use weir_codec::noise::{Noise, exponential};
 use weir_codec::testing::Markov;
 use weir_codec::{Sampler, Sampling, Seed};
@@ -150,6 +151,7 @@ fn filters_are_by_the_book() {
                     temperature,
                     top_p,
                     top_k,
+                    tau: 1.0,
                 };
                 for round in 0..3 {
                     n += 1;
@@ -210,4 +212,107 @@ fn exponentials_are_precise_at_both_ends() {
         assert!(exponential(word) < exponential(word + (word >> 2).max(1)));
     }
     assert!(exponential(u64::MAX).is_finite() && exponential((1 << 62) - 1) <= exponential(1 << 62));
+}
+
+/// Rows of a strong and a weak model that are relatives.
+fn rows(n: u32) -> (Vec<f32>, Vec<f32>) {
+    let strong = Markov::new(700).relative(3).logits(&[n, 5]).to_vec();
+    (strong, Markov::new(700).logits(&[n, 5]).to_vec())
+}
+
+fn allowing(tau: f32, temperature: f32) -> Sampling {
+    Sampling {
+        tau,
+        ..Sampling::at(temperature)
+    }
+}
+
+fn first_of_the_best(logits: &[f32]) -> u32 {
+    let max = logits.iter().copied().fold(f32::MIN, f32::max);
+    logits.iter().position(|&x| x == max).unwrap() as u32
+}
+
+proptest! {
+    /// SPEC 4.5, slowly: the weak model's best stays while the strong one gives it `tau` times its own best.
+    #[test]
+    fn the_weak_best_is_kept_by_the_book(n: u32, tau in Sampling::MIN_TAU..=1.0f32) {
+        let (strong, weak) = rows(n);
+        let (best, kept) = (first_of_the_best(&strong), first_of_the_best(&weak));
+        let behind = f64::from(strong[kept as usize]) - f64::from(strong[best as usize]);
+        let stays = tau < 1.0 && behind >= f64::from(tau).ln();
+        let token = Sampler::default().sample_lossy(&strong, &weak, &allowing(tau, 0.0), &seed(1), n).unwrap();
+        prop_assert_eq!(token, if stays { kept } else { best });
+    }
+
+    /// A blend is drawn as the lossless sampler draws from the blended row, filters included.
+    #[test]
+    fn a_blend_is_by_the_book(
+        n: u32,
+        tau in Sampling::MIN_TAU..1.0f32,
+        temperature in 0.1f32..2.0,
+        top_p in 0.3f32..=1.0,
+        top_k in 0u32..50,
+    ) {
+        let (strong, weak) = rows(n);
+        let blend: Vec<f32> = strong.iter().zip(&weak).map(|(l, m)| tau * l + (1.0 - tau) * m).collect();
+        let sampling = Sampling { temperature, top_p, top_k, tau };
+        let token = Sampler::default().sample_lossy(&strong, &weak, &sampling, &seed(2), n).unwrap();
+        prop_assert_eq!(token, by_the_book(&blend, &sampling, &seed(2), n));
+    }
+
+    /// Lossless is lossless: the weak model is not looked at.
+    #[test]
+    fn a_tau_of_one_changes_nothing(n: u32, temperature in prop_oneof![Just(0.0f32), 0.1f32..2.0]) {
+        let (strong, _) = rows(n);
+        let sampling = Sampling::at(temperature);
+        let mut sampler = Sampler::default();
+        let lossless = sampler.sample(&strong, &sampling, &seed(3), n).unwrap();
+        let token = sampler.sample_lossy(&strong, &[f32::NAN], &sampling, &seed(3), n).unwrap();
+        prop_assert_eq!(token, lossless);
+    }
+}
+
+/// Towards 0 the answer is the weak model's own, greedy or drawn with the same noise, wherever the strong one agrees at all.
+#[test]
+fn the_least_tau_gives_the_weak_model_s_answer() {
+    let mut sampler = Sampler::default();
+    let (mut kept, mut drawn, rounds) = (0, 0, 300);
+    for n in 0..rounds {
+        let (strong, weak) = rows(n);
+        let tau = Sampling::MIN_TAU;
+        let token = sampler
+            .sample_lossy(&strong, &weak, &allowing(tau, 0.0), &seed(4), n)
+            .unwrap();
+        let behind =
+            strong[first_of_the_best(&weak) as usize] - strong.iter().copied().fold(f32::MIN, f32::max);
+        kept += u32::from(token == first_of_the_best(&weak) || behind < -6.9);
+        let token = sampler
+            .sample_lossy(&strong, &weak, &allowing(tau, 1.0), &seed(4), n)
+            .unwrap();
+        let own = sampler.sample(&weak, &Sampling::at(1.0), &seed(4), n).unwrap();
+        drawn += u32::from(token == own);
+    }
+    assert_eq!(kept, rounds);
+    assert!(drawn >= rounds - 3, "{drawn} of {rounds}");
+}
+
+#[test]
+fn what_a_lossy_draw_needs_is_asked_for() {
+    let mut sampler = Sampler::default();
+    let (strong, weak) = rows(1);
+    let lossy = allowing(0.3, 1.0);
+    assert!(sampler.sample(&strong, &lossy, &seed(1), 0).is_err());
+    assert!(
+        sampler
+            .sample_lossy(&strong, &weak[1..], &lossy, &seed(1), 0)
+            .is_err()
+    );
+    assert!(
+        sampler
+            .sample_lossy(&strong, &[f32::NAN; 700], &lossy, &seed(1), 0)
+            .is_err()
+    );
+    for tau in [0.0, -1.0, 1.1, f32::NAN, Sampling::MIN_TAU / 2.0] {
+        assert!(allowing(tau, 0.0).check().is_err(), "{tau}");
+    }
 }

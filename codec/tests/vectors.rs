@@ -96,14 +96,35 @@ fn vectors_of_the_noise() {
             temperature,
             top_p,
             top_k,
+            tau: 1.0,
         };
         let mut draw = |i| sampler.sample(&logits, &sampling, &seed, i).unwrap();
         let tokens: Vec<_> = (0..20).map(&mut draw).collect();
         json!({ "temperature": temperature, "top_p": top_p, "top_k": top_k, "tokens": tokens })
     });
+    // With the weak model's logits those of another context.
+    let weak = Markov::new(1000).logits(&[3, 4]).to_vec();
+    let samplings = [
+        (0.0, 1.0, 0, 0.3),
+        (0.0, 1.0, 0, 0.01),
+        (1.0, 1.0, 0, 0.5),
+        (0.7, 0.9, 0, 0.2),
+        (1.3, 1.0, 20, 0.9),
+    ];
+    let lossy = samplings.map(|(temperature, top_p, top_k, tau)| {
+        let sampling = Sampling {
+            temperature,
+            top_p,
+            top_k,
+            tau,
+        };
+        let mut draw = |i| sampler.sample_lossy(&logits, &weak, &sampling, &seed, i).unwrap();
+        let tokens: Vec<_> = (0..20).map(&mut draw).collect();
+        json!({ "temperature": temperature, "top_p": top_p, "top_k": top_k, "tau": tau, "tokens": tokens })
+    });
     compare(
         "noise.json",
-        &json!({ "seed": hex(&seed), "words": cases, "samples": drawn }),
+        &json!({ "seed": hex(&seed), "words": cases, "samples": drawn, "lossy": lossy }),
     );
 }
 
@@ -115,8 +136,18 @@ fn vectors_of_the_prediction() {
     let logs = [1e-20, 0.5, 0.999, 1.0, 1.5, 7.0, 1e9]
         .map(|x: f64| json!({ "x": format!("{:016x}", x.to_bits()), "ln": format!("{:016x}", math::ln(x).to_bits()) }));
     let mut rows = Vec::new();
-    for temperature in [0.0, 0.7, 1.0] {
-        let sampling = Sampling::at(temperature);
+    for (temperature, tau) in [
+        (0.0, 1.0),
+        (0.7, 1.0),
+        (1.0, 1.0),
+        (0.0, 0.3),
+        (0.7, 0.2),
+        (1.0, 0.05),
+    ] {
+        let sampling = Sampling {
+            tau,
+            ..Sampling::at(temperature)
+        };
         let mut predictor = Predictor::new(Kernel::Portable);
         let mut own = predictor.begin(Some(&sampling));
         for (position, token) in [(0, 3), (1, 40), (2, 999)] {
@@ -134,7 +165,7 @@ fn vectors_of_the_prediction() {
                 .map(|p| json!([p.first, p.rest]))
                 .into();
             rows.push(json!({
-                "temperature": temperature, "position": position, "token": token, "best": best, "places": places,
+                "temperature": temperature, "tau": tau, "position": position, "token": token, "best": best, "places": places,
                 "candidates": predictor.candidates(),
             }));
             predictor.learn(token, &mut own);
@@ -167,6 +198,7 @@ fn frames(settings: Settings) -> Vec<Value> {
             temperature,
             top_p: if slot == 5 { 0.9 } else { 1.0 },
             top_k: 0,
+            tau: 1.0,
         };
         let query = Query {
             seed: [slot; 16],

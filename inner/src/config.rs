@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::path::PathBuf;
 use weir_meter::Limits;
+use weir_model::PAGE;
 use weir_setup::file::{read, set};
 use weir_setup::source::{EMBEDDED, kernel};
 use weir_setup::{SessionArgs, SessionConfig, WeakConfig};
@@ -29,6 +30,9 @@ pub struct Args {
     /// Positions of all live queries together in the strong model [default: 65536]
     #[arg(long, value_name = "N")]
     pub strong_kv_tokens: Option<usize>,
+    /// Positions of all live queries with a tau below 1 in the weak model that is asked beside the strong one [default: 65536]
+    #[arg(long, value_name = "N")]
+    pub lossy_kv_tokens: Option<usize>,
     /// The weak model: a .gguf or .weir file, or "embedded" [default: embedded]
     #[arg(long, value_name = "FILE")]
     pub weak: Option<String>,
@@ -118,6 +122,8 @@ pub struct StrongConfig {
     pub threads: usize,
     /// Positions of all live queries together.
     pub kv_tokens: usize,
+    /// Positions of all live queries with a `tau` below 1 together, in the weak model that is asked beside the strong one.
+    pub lossy_kv_tokens: usize,
     /// Most positions of one query.
     pub max_context: usize,
 }
@@ -179,6 +185,7 @@ impl Default for StrongConfig {
             kernel: "auto".to_owned(),
             threads: 0,
             kv_tokens: 65_536,
+            lossy_kv_tokens: 65_536,
             max_context: 4096,
         }
     }
@@ -251,6 +258,7 @@ impl Config {
             strong,
             engine,
             strong_kv_tokens,
+            lossy_kv_tokens,
             weak,
             weak_kv_tokens,
             kernel,
@@ -266,6 +274,7 @@ impl Config {
         set(&mut self.strong.file, strong);
         set(&mut self.strong.engine, engine);
         set(&mut self.strong.kv_tokens, strong_kv_tokens);
+        set(&mut self.strong.lossy_kv_tokens, lossy_kv_tokens);
         set(&mut self.strong.kernel, kernel);
         set(&mut self.strong.threads, threads);
         set(&mut self.weak.file, weak);
@@ -285,6 +294,10 @@ impl Config {
         kernel(&self.strong.kernel).context("strong.kernel")?;
         kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(self.strong.kv_tokens > 1, "strong.kv_tokens: at least 2");
+        ensure!(
+            self.strong.lossy_kv_tokens >= PAGE,
+            "strong.lossy_kv_tokens: at least {PAGE}, which is one page"
+        );
         self.session.parameters(self.link.mtu)?;
         Ok(())
     }

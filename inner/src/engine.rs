@@ -171,6 +171,8 @@ impl<P: Predict> Engine<P> {
                 let admitted = match (room, &self.retokenizer) {
                     (false, _) => Err(Refused::Full),
                     (true, None) => self.strong.admit(handle, &query),
+                    // The weak model's logits are of other tokens than the strong one's (SPEC 4.14).
+                    (true, Some(_)) if query.sampling.is_lossy() => Err(Refused::Deviation),
                     (true, Some(both)) => both.prompt(&source).and_then(|prompt| {
                         let query = query.clone();
                         self.strong.admit(handle, &Query { prompt, ..query })
@@ -300,6 +302,7 @@ fn query(asked: weir_wire::Query) -> (u8, Query, Source) {
         temperature,
         top_p,
         top_k,
+        tau,
         max_tokens,
         stop,
         prompt,
@@ -313,6 +316,7 @@ fn query(asked: weir_wire::Query) -> (u8, Query, Source) {
                 temperature,
                 top_p,
                 top_k,
+                tau,
             },
             max_tokens,
             stop,

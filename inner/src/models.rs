@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Engine, StrongConfig};
 use crate::strong::Strong;
+use crate::strong::adviser::Adviser;
 use crate::strong::exact::Exact;
 use anyhow::{Context, bail, ensure};
 use weir_model::{Kv, Options, Predict, Tokenizer, TokenizerMetadata};
@@ -43,6 +44,7 @@ pub(crate) fn strong(
     let Config {
         strong: config,
         weak: shared,
+        session,
         ..
     } = config;
     let source = Source::strong(&config.file);
@@ -50,6 +52,7 @@ pub(crate) fn strong(
         own.map_or_else(|| weak.model.vocab(), Tokenizer::vocab),
         weak.model.max_context(),
     );
+    let adviser = adviser(config, weak, session.least_tau())?;
     if config.engine != Engine::Candle {
         let options = Options {
             kernel: kernel(&config.kernel).context("strong.kernel")?,
@@ -67,7 +70,8 @@ pub(crate) fn strong(
                     None => &weak.prefixes,
                 };
                 prompts::share("strong", &mut model, prefixes)?;
-                return Ok(Box::new(Exact::new(model, vocab, config.kv_tokens)));
+                let engine = Exact::new(model, vocab, config.kv_tokens);
+                return Ok(Box::new(engine.with_adviser(adviser)));
             }
             // A file that is damaged fails again below, with candle's reason.
             Err(error @ weir_model::Error::Format { .. }) if config.engine == Engine::Auto => {
@@ -76,7 +80,22 @@ pub(crate) fn strong(
             Err(error) => return Err(error.into()),
         }
     }
-    candle(config, &source, vocab, context)
+    candle(config, &source, vocab, context, adviser)
+}
+
+/// The weak model once more, for queries that let it have a say: its weights are shared, its pool is its own. Such queries
+/// may have a `tau` of `least_tau` and more.
+fn adviser(config: &StrongConfig, weak: &Weak, least_tau: f32) -> anyhow::Result<Option<Adviser>> {
+    if least_tau >= 1.0 {
+        return Ok(None);
+    }
+    let positions = config.lossy_kv_tokens;
+    let options = Options {
+        kv_tokens: positions,
+        ..weak.options.clone()
+    };
+    let twin = weak.model.twin(&options)?;
+    Ok(Some(Adviser::new(Box::new(twin), positions, least_tau)))
 }
 
 /// Template and end tokens may differ: the weak model's are in force for both (SPEC 3.5).
@@ -98,6 +117,7 @@ fn candle(
     source: &Source,
     vocab: usize,
     context: usize,
+    adviser: Option<Adviser>,
 ) -> anyhow::Result<Box<dyn Strong>> {
     use crate::strong::candle::Candle;
     let StrongConfig {
@@ -119,11 +139,17 @@ fn candle(
         "strong model on candle"
     );
     fits(engine.max_context(), context);
-    Ok(Box::new(engine))
+    Ok(Box::new(engine.with_adviser(adviser)))
 }
 
 #[cfg(not(feature = "candle"))]
-fn candle(_: &StrongConfig, source: &Source, _: usize, _: usize) -> anyhow::Result<Box<dyn Strong>> {
+fn candle(
+    _: &StrongConfig,
+    source: &Source,
+    _: usize,
+    _: usize,
+    _: Option<Adviser>,
+) -> anyhow::Result<Box<dyn Strong>> {
     anyhow::bail!(
         "strong model {}: this program was built without the candle engine",
         source.name()

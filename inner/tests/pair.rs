@@ -2,12 +2,11 @@
 
 mod common;
 
-use common::{Ask, Faults, ROOM, World, asks, hex, recorded, strong};
+use common::{Ask, Faults, ROOM, World, asks, engine, hex, recorded};
 use core::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 use weir_codec::Query;
-use weir_inner::strong::exact::Exact;
 use weir_inner::strong::{Handle, Strong};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -31,7 +30,7 @@ fn check(asks: &[Ask], record: &Path) {
 
 /// The answer to a query that is alone in the strong engine.
 fn alone(query: &Query, count: usize) -> Vec<u32> {
-    let mut engine = Exact::new(strong(), common::VOCAB, 1 << 20);
+    let mut engine = engine();
     engine.admit(Handle(0), query).unwrap();
     let mut tokens = Vec::new();
     engine.advance(&[(Handle(0), count)], &mut |_, token| {

@@ -120,6 +120,7 @@ fn answer<P: Predict + Clone>(
             temperature: query.sampling.temperature,
             top_p: query.sampling.top_p,
             top_k: query.sampling.top_k,
+            tau: query.sampling.tau,
             max_tokens: query.max_tokens,
             stop: query.stop,
             prompt: query.prompt,
@@ -304,6 +305,33 @@ fn scripts_of_any_tokens_come_out_byte_for_byte() {
         for end in ["end", "stop", "length", "strong length", "failed"] {
             assert!(ends.contains(&end), "no answer ended by {end}");
         }
+    }
+}
+
+/// The weak model's logits say nothing of the strong one's tokens.
+#[test]
+fn no_answer_deviates_by_choice() {
+    let (own, shared) = (large(), tiny());
+    let scripts: BTreeMap<u8, Vec<Token>> = (0..4).map(|n| (n, own.encode("The quick brown fox"))).collect();
+    let strong = Scripted {
+        scripts,
+        live: BTreeMap::new(),
+    };
+    let mut asks: Vec<Ask> = (0..4)
+        .map(|n| {
+            let mut ask = ask(n, 3, &[], Source::Text("x".to_owned()));
+            ask.query.sampling.tau = [1.0, 0.3][usize::from(n) / 2];
+            ask
+        })
+        .collect();
+    let weak = Markov::new(shared.vocab()).with_limits(4096, 1 << 20);
+    let record = answer(Box::new(strong), weak, [own, shared], 16_384, &mut asks);
+    for (ask, end) in asks.iter().zip(["length", "length", "refused", "refused"]) {
+        assert_eq!(record[&format!("{:02x}", ask.query.seed[0]).repeat(16)].end, end);
+        assert_eq!(
+            ask.end == Some(End::Refused) && ask.tokens.is_empty(),
+            end == "refused"
+        );
     }
 }
 

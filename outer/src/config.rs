@@ -45,6 +45,9 @@ pub struct Args {
     /// Positions of all live queries of a batch together; both ends alike [default: 65536]
     #[arg(long, value_name = "N")]
     pub kv_tokens: Option<usize>,
+    /// weir.tau of a request that does not say; 1 is lossless [default: 1]
+    #[arg(long, value_name = "TAU")]
+    pub default_tau: Option<f32>,
     /// What both ends must have alike
     #[command(flatten)]
     pub session: SessionArgs,
@@ -103,6 +106,8 @@ pub struct Limits {
     pub answer_tokens: u32,
     /// Tokens of an answer when the request does not say.
     pub default_answer_tokens: u32,
+    /// `weir.tau` when the request does not say; 1 is lossless.
+    pub default_tau: f32,
     /// Tokens of prompt and answer together. Lowered to what the weak model has room for.
     pub context_tokens: usize,
     /// Requests that wait for a slot; more get 429.
@@ -154,6 +159,7 @@ impl Default for Limits {
             prompt_tokens: 4096,
             answer_tokens: 2048,
             default_answer_tokens: 512,
+            default_tau: 1.0,
             context_tokens: usize::MAX,
             queue: 256,
             queue_timeout_s: 60,
@@ -189,6 +195,7 @@ impl Config {
             kernel,
             threads,
             kv_tokens,
+            default_tau,
             session,
         } = args;
         set(&mut self.listen, listen);
@@ -205,6 +212,7 @@ impl Config {
         set(&mut self.weak.kernel, kernel);
         set(&mut self.weak.threads, threads);
         set(&mut self.weak.kv_tokens, kv_tokens);
+        set(&mut self.limits.default_tau, default_tau);
         self.session.apply(session);
     }
 
@@ -230,6 +238,11 @@ impl Config {
                 "limits.{name} is {seconds}; 1 to {DAY_S} seconds are possible"
             );
         }
+        let (least, default) = (self.session.least_tau(), self.limits.default_tau);
+        ensure!(
+            (least..=1.0).contains(&default),
+            "limits.default_tau: session.least_tau, which is {least}, to 1, not {default}"
+        );
         ensure!(self.limits.answer_tokens > 0, "limits.answer_tokens: at least 1");
         ensure!(
             self.limits.default_answer_tokens > 0,
@@ -309,6 +322,15 @@ mod tests {
                 .contains("write_timeout_s")
         );
         config.limits.write_timeout_s = DAY_S;
+        config.check().unwrap();
+        config.limits.default_tau = 0.001;
+        let low = config.check().unwrap_err().to_string();
+        assert!(low.contains("default_tau") && low.contains("0.01"), "{low}");
+        config.limits.default_tau = 0.5;
+        config.check().unwrap();
+        config.session.retokenize = true;
+        assert!(config.check().unwrap_err().to_string().contains("default_tau"));
+        config.limits.default_tau = 1.0;
         config.check().unwrap();
         config.weak.kernel = "fast".to_owned();
         assert!(format!("{:#}", config.check().unwrap_err()).contains("fast"));

@@ -22,7 +22,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
-use weir_codec::Query;
+use weir_codec::{Query, Sampling};
 use weir_model::Tokenizer;
 use weir_wire::Source;
 use weir_wire::message::SOURCE_BYTES_MAX;
@@ -51,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) expose_cost: bool,
     /// Whether the strong model has a tokenizer of its own, and so needs the text of a prompt.
     pub(crate) retokenize: bool,
+    /// Least `weir.tau` that inner takes.
+    pub(crate) least_tau: f32,
     /// Prompts that may be tokenized at once.
     pub(crate) tokenizing: Arc<Semaphore>,
     /// Longest text of a prompt in bytes: a longer one has too many tokens for sure.
@@ -142,6 +144,7 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
     let nonce = random().map(|bytes| hex(&bytes))?;
     let (now, seed) = (clock::unix_seconds(), hex(&query.seed));
     let shown = Shown {
+        tau: query.sampling.tau,
         token_ids: return_token_ids,
         cost: edge.expose_cost,
     };
@@ -255,13 +258,24 @@ impl Edge {
         }
         let max_tokens = self.limits.answer(prompt.len(), request.max_tokens);
         let max_tokens = max_tokens.map_err(|message| Problem::too_long(field, message))?;
+        let tau = request.tau.unwrap_or(self.limits.default_tau);
+        if tau < self.least_tau {
+            let message = match self.least_tau {
+                1.0 => format!("'weir.tau' is {tau}; this server's answers are lossless: leave it out"),
+                least => format!("'weir.tau' is {tau}; this server takes {least} to 1"),
+            };
+            return Err(Problem::field("weir.tau", message));
+        }
         let seed = match request.seed {
             Some(seed) => seed,
             None => random()?,
         };
         let query = Query {
             seed,
-            sampling: request.sampling,
+            sampling: Sampling {
+                tau,
+                ..request.sampling
+            },
             max_tokens,
             stop: request.stop,
             prompt,

@@ -266,6 +266,7 @@ impl Pump {
                 temperature: query.sampling.temperature,
                 top_p: query.sampling.top_p,
                 top_k: query.sampling.top_k,
+                tau: query.sampling.tau,
                 max_tokens: query.max_tokens,
                 stop: query.stop.clone(),
                 prompt: query.prompt.clone(),

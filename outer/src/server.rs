@@ -116,6 +116,7 @@ impl Server {
             started: clock::unix_seconds(),
             expose_cost: config.expose_cost,
             retokenize: config.session.retokenize,
+            least_tau: config.session.least_tau(),
             tokenizing: Arc::new(Semaphore::new(threads(0))),
             text_bytes,
         };

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
-use weir_codec::Settings;
+use weir_codec::{Sampling, Settings};
 use weir_wire::{CheckWidth, Format, IdWidth, Parameters};
 
 use crate::file::set;
@@ -28,6 +28,9 @@ pub struct SessionArgs {
     /// Strong and weak model have different tokenizers: answers are coded in the weak one's tokens; both ends alike
     #[arg(long)]
     pub retokenize: bool,
+    /// Least weir.tau of a request; 1 allows lossless answers only; both ends alike [default: 0.01]
+    #[arg(long, value_name = "TAU")]
+    pub least_tau: Option<f32>,
 }
 
 /// Section `[session]`: what goes into the opening. A difference between the ends is an error at once.
@@ -50,6 +53,8 @@ pub struct SessionConfig {
     pub tick_ms: u32,
     /// Whether the strong model has a tokenizer of its own, so that its answers are coded in the weak model's tokens.
     pub retokenize: bool,
+    /// Least `weir.tau` of a request: how far an answer may be from the strong model's. 1: lossless only.
+    pub least_tau: f32,
 }
 
 impl Default for SessionConfig {
@@ -63,6 +68,7 @@ impl Default for SessionConfig {
             tokens_per_tick: 10,
             tick_ms: 100,
             retokenize: false,
+            least_tau: 0.01,
         }
     }
 }
@@ -78,6 +84,7 @@ impl SessionConfig {
             tokens_per_tick,
             tick_ms,
             retokenize,
+            least_tau,
         } = args;
         set(&mut self.batches, batches);
         set(&mut self.slots, slots);
@@ -85,6 +92,7 @@ impl SessionConfig {
         set(&mut self.tokens_per_tick, tokens_per_tick);
         set(&mut self.tick_ms, tick_ms);
         self.retokenize |= retokenize;
+        set(&mut self.least_tau, least_tau);
     }
 
     /// Parameters of the session on a link whose datagrams have at most `mtu` bytes.
@@ -95,12 +103,18 @@ impl SessionConfig {
         let Self {
             slots,
             tokens_per_tick,
+            least_tau,
             ..
         } = *self;
         ensure!((1..=128).contains(&slots), "session.slots: 1 to 128, not {slots}");
         ensure!(
             (1..=64).contains(&tokens_per_tick),
             "session.tokens_per_tick: 1 to 64, not {tokens_per_tick}"
+        );
+        let least = Sampling::MIN_TAU;
+        ensure!(
+            (least..=1.0).contains(&least_tau),
+            "session.least_tau: {least} to 1, not {least_tau}"
         );
         let id = match self.id_bits {
             8 => IdWidth::One,
@@ -125,6 +139,12 @@ impl SessionConfig {
         };
         parameters.validate()?;
         Ok(parameters)
+    }
+
+    /// Least `tau` of a query. The strong model's tokens must be the weak one's if that is to have a say, so with
+    /// retokenizing answers are lossless.
+    pub fn least_tau(&self) -> f32 {
+        if self.retokenize { 1.0 } else { self.least_tau }
     }
 
     /// What encoder and decoder must have alike.
@@ -219,14 +239,36 @@ mod tests {
             (
                 SessionConfig {
                     tick_ms: u32::MAX,
-                    ..good
+                    ..good.clone()
                 },
                 "tick_ms",
+            ),
+            (
+                SessionConfig {
+                    least_tau: 0.0,
+                    ..good.clone()
+                },
+                "least_tau",
+            ),
+            (
+                SessionConfig {
+                    least_tau: f32::NAN,
+                    ..good
+                },
+                "least_tau",
             ),
         ];
         for (config, name) in bad {
             let error = config.parameters(1472).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn other_tokens_leave_no_say_to_the_weak_model() {
+        let mut config = SessionConfig::default();
+        assert_eq!(config.least_tau(), config.least_tau);
+        config.retokenize = true;
+        assert_eq!(config.least_tau(), 1.0);
     }
 }

@@ -119,7 +119,7 @@ impl Weak {
             model: model.hash(),
             tokenizer: tokenizer.hash(),
             codec: agreement(&settings),
-            service: service(session.slots, config.kv_tokens, model.max_context(), config.kv),
+            service: service(session, config.kv_tokens, model.max_context(), config.kv),
         };
         report("weak", &source, &model);
         let prefixes = prompts::prefixes(&config.system_prompts, &tokenizer, config.kv_tokens)?;
@@ -151,15 +151,16 @@ pub fn report(role: &str, source: &Source, model: &Model) {
     );
 }
 
-/// Hash of the sizes by which outer admits queries, and of the kind of keys and values: were inner's sizes smaller, the
+/// Hash of the limits by which outer admits queries, and of the kind of keys and values: were inner's sizes smaller, the
 /// first query that does not fit would end the session; were its kind another, it would predict something else. SPEC 6.2.
-fn service(slots: u8, kv_tokens: usize, max_context: usize, kv: Kv) -> [u8; 32] {
+fn service(session: &SessionConfig, kv_tokens: usize, max_context: usize, kv: Kv) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"weir service 1");
-    hasher.update(&[slots]);
+    hasher.update(&[session.slots]);
     hasher.update(&(kv_tokens as u64).to_be_bytes());
     hasher.update(&(max_context as u64).to_be_bytes());
     hasher.update(&[kv as u8]);
+    hasher.update(&session.least_tau().to_bits().to_be_bytes());
     *hasher.finalize().as_bytes()
 }
 

@@ -107,6 +107,22 @@ def a_stop_string_ends_the_answer(api):
     assert finish == "stop" and stop not in stopped and text.startswith(stopped), (text, stop, stopped, finish)
 
 
+def a_deviation_costs_less_and_is_repeatable(api):
+    def ask(tau, **more):
+        text, _, usage = chat(api, extra_body={"weir": {"tau": tau}}, **more)
+        assert usage.model_extra["weir"]["tau"] == tau, usage
+        return text, usage.model_extra["weir"]["coded_bits"] / usage.completion_tokens
+
+    lossless = chat(api, temperature=1.0)[0]
+    assert ask(1, temperature=1.0)[0] == lossless, "a tau of 1 changes the answer"
+    for options in ({"temperature": 0}, {"temperature": 1.0}, {"temperature": 0.7, "top_p": 0.9}):
+        assert ask(0.1, **options)[0] == ask(0.1, **options)[0], "the same query, another answer"
+        seeds = range(6) if options["temperature"] else range(1)
+        full = sum(ask(1, **options | {"seed": seed})[1] for seed in seeds)
+        cheap = sum(ask(0.05, **options | {"seed": seed})[1] for seed in seeds)
+        assert cheap < full, (options, cheap, full)
+
+
 def many_at_once(api):
     with ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(lambda seed: chat(api, seed=seed, temperature=1.0), range(48)))
@@ -154,6 +170,8 @@ def bad_input(api):
         ({"messages": MESSAGES}, "model"),
         (good | {"top_p": 2}, "top_p"),
         (good | {"n": 3}, "'n'"),
+        (good | {"weir": {"tau": 0.001}}, "weir.tau"),
+        (good | {"weir": {"tau": 2}}, "weir.tau"),
     ]:
         status, text = servers.fetch(url, body)
         assert status == 400 and field in text, (body, status, text)
@@ -168,6 +186,7 @@ CHECKS = [
     completions,
     the_token_limit_holds,
     a_stop_string_ends_the_answer,
+    a_deviation_costs_less_and_is_repeatable,
     many_at_once,
     leaving_early_is_fine,
     bad_input,

@@ -16,6 +16,8 @@ pub const STOPS_MAX: usize = 4;
 pub const STOP_BYTES_MAX: usize = 64;
 /// Most prompt tokens that any configuration may allow.
 pub const PROMPT_MAX: usize = 131_072;
+/// Least share of the strong model's say that a query may leave it.
+pub const TAU_MIN: f32 = 1.0 / 1024.0;
 /// Most bytes of text that a prompt is said to be made from.
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Most turns of a conversation.
@@ -48,6 +50,8 @@ pub struct Query {
     pub top_p: f32,
     /// Most likely tokens kept; 0 is off.
     pub top_k: u32,
+    /// How far the answer must keep to the strong model: [`TAU_MIN`]..=1; 1 is lossless.
+    pub tau: f32,
     /// Most answer tokens, at least 1.
     pub max_tokens: u32,
     /// Strings that end the answer: at most [`STOPS_MAX`], each 1..=[`STOP_BYTES_MAX`] bytes.
@@ -155,6 +159,7 @@ impl Message {
         };
         let temperature_good = query.temperature.is_finite() && query.temperature.is_sign_positive();
         let top_p_good = query.top_p > 0.0 && query.top_p <= 1.0;
+        let tau_good = (TAU_MIN..=1.0).contains(&query.tau);
         let stops_good = query
             .stop
             .iter()
@@ -166,6 +171,7 @@ impl Message {
                 "temperature not finite, negative, or minus zero",
             ),
             (top_p_good, "top_p not above 0 and at most 1"),
+            (tau_good, "tau below 1/1024 or above 1"),
             (query.max_tokens > 0, "max_tokens is 0"),
             (query.stop.len() <= STOPS_MAX, "more than 4 stop strings"),
             (stops_good, "stop string empty or longer than 64 bytes"),
@@ -202,6 +208,7 @@ impl Query {
         let temperature = f32::from_bits(reader.u32()?);
         let top_p = f32::from_bits(reader.u32()?);
         let top_k = reader.u32()?;
+        let tau = f32::from_bits(reader.u32()?);
         let max_tokens = reader.u32()?;
         let stops = usize::from(reader.u8()?);
         if stops > STOPS_MAX {
@@ -228,6 +235,7 @@ impl Query {
             temperature,
             top_p,
             top_k,
+            tau,
             max_tokens,
             stop,
             prompt,
@@ -241,6 +249,7 @@ impl Query {
         out.extend_from_slice(&self.temperature.to_bits().to_be_bytes());
         out.extend_from_slice(&self.top_p.to_bits().to_be_bytes());
         out.extend_from_slice(&self.top_k.to_be_bytes());
+        out.extend_from_slice(&self.tau.to_bits().to_be_bytes());
         out.extend_from_slice(&self.max_tokens.to_be_bytes());
         out.push(self.stop.len() as u8);
         for stop in &self.stop {
@@ -261,7 +270,7 @@ impl Query {
             .iter()
             .map(|&token| varint_len(u64::from(token)))
             .sum();
-        1 + 16 + 4 * 4 + 1 + stops + varint_len(self.prompt.len() as u64) + prompt + self.source.buffer_len()
+        1 + 16 + 5 * 4 + 1 + stops + varint_len(self.prompt.len() as u64) + prompt + self.source.buffer_len()
     }
 }
 

@@ -38,6 +38,7 @@ impl Job {
             temperature: 1.0,
             top_p: 1.0,
             top_k: 0,
+            tau: 1.0,
             max_tokens: tokens,
             stop: Vec::new(),
             prompt: (0..prompt as u32)

@@ -155,11 +155,12 @@ fn embedded(args: &Args) -> Result<Vec<trace::Line>> {
         temperature: args.temperature,
         top_p: 1.0,
         top_k: 0,
+        tau: 1.0,
         max_tokens: 128,
         seed: 0,
     };
     trace::make(
-        &Source::strong(EMBEDDED),
+        (&Source::strong(EMBEDDED), &Source::weak(EMBEDDED)),
         &prompts,
         &ask,
         usize::from(args.slots),

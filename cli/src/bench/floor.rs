@@ -64,6 +64,10 @@ struct Report {
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let jobs = args.traces.jobs()?;
+    ensure!(
+        jobs.iter().all(|job| !job.query.sampling.is_lossy()),
+        "a line of the trace has a tau below 1: a floor needs tokens that are the strong model's alone"
+    );
     let slots = args.traces.slots(&jobs);
     let (pool, context) = jobs::sizes(&jobs, slots);
     let options = args.machine.options(pool, context);

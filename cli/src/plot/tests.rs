@@ -168,7 +168,7 @@ fn both_files_are_written() {
         let [svg, png] = save(&lines().svg().unwrap(), &folder.path().join("charts").join(name)).unwrap();
         assert_eq!(svg.file_name().unwrap(), "trade.v1.svg");
         assert_eq!(png.file_name().unwrap(), "trade.v1.png");
-        assert!(std::fs::read(&svg).unwrap().starts_with(b"<svg"));
-        assert!(std::fs::read(&png).unwrap().starts_with(b"\x89PNG"));
+        assert!(fs::read(&svg).unwrap().starts_with(b"<svg"));
+        assert!(fs::read(&png).unwrap().starts_with(b"\x89PNG"));
     }
 }

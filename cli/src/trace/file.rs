@@ -21,6 +21,9 @@ pub(crate) struct Line {
     pub(crate) temperature: f32,
     pub(crate) top_p: f32,
     pub(crate) top_k: u32,
+    /// Absent in traces of older versions, which are lossless.
+    #[serde(default = "lossless")]
+    pub(crate) tau: f32,
     /// 32 hexadecimal digits.
     pub(crate) seed: String,
 }
@@ -31,6 +34,7 @@ impl Line {
             temperature,
             top_p,
             top_k,
+            tau,
         } = query.sampling;
         let seed = hex(&query.seed);
         Self {
@@ -40,6 +44,7 @@ impl Line {
             temperature,
             top_p,
             top_k,
+            tau,
             seed,
         }
     }
@@ -50,6 +55,7 @@ impl Line {
             temperature,
             top_p,
             top_k,
+            tau,
             ..
         } = *self;
         let max_tokens = u32::try_from(self.tokens.len()).context("too many tokens")?;
@@ -58,6 +64,7 @@ impl Line {
             temperature,
             top_p,
             top_k,
+            tau,
         };
         let prompt = self.prompt_tokens.clone();
         Ok(Query {
@@ -68,6 +75,10 @@ impl Line {
             prompt,
         })
     }
+}
+
+fn lossless() -> f32 {
+    Sampling::GREEDY.tau
 }
 
 /// Writes a whole trace.
@@ -120,6 +131,7 @@ mod tests {
                 temperature: 0.7,
                 top_p: 0.9,
                 top_k: 40,
+                tau: 0.3,
             },
             max_tokens: 3,
             stop: Vec::new(),

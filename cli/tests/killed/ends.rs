@@ -27,6 +27,7 @@ pub(crate) struct Line {
     temperature: f32,
     top_p: f32,
     top_k: u32,
+    tau: f32,
     seed: String,
     /// In force where the tokens are not told.
     #[serde(default)]
@@ -53,6 +54,7 @@ impl From<&Line> for Query {
                 temperature: line.temperature,
                 top_p: line.top_p,
                 top_k: line.top_k,
+                tau: line.tau,
             },
             max_tokens: line.max_tokens,
             stop: Vec::new(),

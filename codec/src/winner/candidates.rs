@@ -18,7 +18,7 @@ pub(super) struct Candidates {
     pub(super) ids: Vec<Token>,
     /// Logit of the weak model relative to its best.
     pub(super) logit: Vec<f32>,
-    /// Gumbel variate; 0 where the noise plays no part.
+    /// Gumbel variate; 0 where the noise plays no part. Of kept tokens 1 for the best, else 0.
     pub(super) gumbel: Vec<f32>,
     /// Weight under q.
     pub(super) plain: Vec<u32>,
@@ -89,6 +89,12 @@ impl Candidates {
             add(id, high);
         }
         lucky.for_each(|(id, high)| add(id, high));
+    }
+
+    /// Notes in place of the noise which one a sampler keeps: the first of the best.
+    pub(super) fn mark_best(&mut self) {
+        let best = self.logit.iter().position(|&x| x == 0.0);
+        self.gumbel[best.expect("the largest logit is a candidate's")] = 1.0;
     }
 
     /// Weight of all other tokens, where that of all is `sum`.

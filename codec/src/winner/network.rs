@@ -46,7 +46,7 @@ pub(super) fn of(origin: Origin) -> Option<&'static [f32; SIZE]> {
     match origin {
         Origin::Greedy => Some(&NETWORKS[0]),
         Origin::Open | Origin::Filtered => Some(&NETWORKS[1]),
-        Origin::Unknown => None,
+        Origin::Unknown | Origin::Kept | Origin::Blended => None,
     }
 }
 

@@ -112,6 +112,51 @@ fn the_seed_saves_bits() {
     }
 }
 
+/// Bits of 400 tokens that a relative says, with this much of a say for the model that predicts.
+fn bits_of_a_relative(temperature: f32, tau: f32) -> f64 {
+    let (mut weak, mut strong) = (Markov::new(2000), Markov::new(2000).relative(5));
+    let sampling = Sampling {
+        tau,
+        ..Sampling::at(temperature)
+    };
+    let (mut sampler, mut predictor) = (crate::Sampler::default(), Predictor::new(Kernel::Portable));
+    let mut own = predictor.begin(Some(&sampling));
+    let (mut context, mut bits) = (vec![1, 2], 0.0);
+    for position in 0..400 {
+        let m = weak.logits(&context);
+        // As close as a strong model is to a weak one of its family.
+        let l: Vec<f32> = strong
+            .logits(&context)
+            .iter()
+            .zip(m)
+            .map(|(l, m)| m + 0.2 * (l - m))
+            .collect();
+        let token = sampler
+            .sample_lossy(&l, m, &sampling, &[9; 16], position)
+            .unwrap();
+        let noise = Noise::new(&[9; 16], position);
+        predictor.prepare(m, Some((&sampling, &noise)), &own).unwrap();
+        bits += predictor.place(token).bits();
+        predictor.learn(token, &mut own);
+        context = vec![context[1], token];
+    }
+    bits
+}
+
+/// What the user gives up comes back in bits, and the more the more; with next to no say of the strong model next to none
+/// are left.
+#[test]
+fn a_deviation_saves_bits() {
+    for temperature in [0.0, 0.7, 1.0] {
+        let bits = [1.0, 0.3, 0.05, Sampling::MIN_TAU].map(|tau| bits_of_a_relative(temperature, tau));
+        assert!(
+            bits.is_sorted_by(|a, b| *b < 0.8 * a),
+            "temperature {temperature}: {bits:?}"
+        );
+        assert!(bits[3] < 0.1 * bits[0], "temperature {temperature}: {bits:?}");
+    }
+}
+
 #[test]
 fn plain_bits_are_those_of_q() {
     let mut predictor = Predictor::new(Kernel::Portable);
@@ -140,7 +185,18 @@ fn extremes() {
     ] {
         let mut predictor = Predictor::new(Kernel::Portable);
         let noise = Noise::new(&[1; 16], 0);
-        for sampling in [Sampling::GREEDY, Sampling::at(1.0)] {
+        let extreme = |temperature| Sampling {
+            tau: Sampling::MIN_TAU,
+            ..Sampling::at(temperature)
+        };
+        let all = [
+            Sampling::GREEDY,
+            Sampling::at(1.0),
+            extreme(0.0),
+            extreme(1.0),
+            extreme(16.0),
+        ];
+        for sampling in all {
             let own = predictor.begin(Some(&sampling));
             predictor
                 .prepare(&logits, Some((&sampling, &noise)), &own)

@@ -2,9 +2,11 @@
 //!
 //! The same query gives the same tokens on any machine, beside any other queries: an audit can replay it.
 
+use super::adviser::Adviser;
+use super::chooser::Chooser;
 use super::{Failed, Handle, Refused, Sink, Strong};
 use std::collections::BTreeMap;
-use weir_codec::{Query, Sampler, Sampling, Seed};
+use weir_codec::Query;
 use weir_model::{Predict, Slot, Token};
 
 /// A strong engine over any [`Predict`].
@@ -17,32 +19,45 @@ pub struct Exact<P> {
     positions: usize,
     promised: usize,
     queries: BTreeMap<Handle, Live>,
-    sampler: Sampler,
+    chooser: Chooser,
 }
 
 struct Live {
     slot: Slot,
-    seed: Seed,
-    sampling: Sampling,
     /// Fed to the model by the next step.
     pending: Token,
-    /// Tokens given so far.
-    position: u32,
     promised: usize,
 }
 
 impl<P: Predict> Exact<P> {
     /// An engine without queries that says only tokens below `vocab`, on a model with a pool of `positions`.
     pub fn new(model: P, vocab: usize, positions: usize) -> Self {
-        let (vocab, sampler) = (vocab.min(model.vocab()), Sampler::default());
+        let vocab = vocab.min(model.vocab());
         Self {
             model,
             vocab,
             positions,
             promised: 0,
             queries: BTreeMap::new(),
-            sampler,
+            chooser: Chooser::default(),
         }
+    }
+
+    /// The same; with an adviser, queries may allow a deviation.
+    pub fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
+        self.chooser = Chooser::new(adviser);
+        self
+    }
+
+    /// A slot of the model that has been fed `before`.
+    fn begin(&mut self, before: &[Token]) -> Result<Slot, Refused> {
+        let slot = self.model.open().map_err(|_| Refused::Full)?;
+        if let Err(error) = self.model.prefill(slot, before) {
+            tracing::error!(%error, "the strong model failed on a prompt");
+            self.model.close(slot);
+            return Err(Refused::Broken);
+        }
+        Ok(slot)
     }
 
     /// Steps `rows` once and lets each row's query sample.
@@ -51,31 +66,24 @@ impl<P: Predict> Exact<P> {
             model,
             vocab,
             queries,
-            sampler,
+            chooser,
             ..
         } = self;
-        let live: Vec<&Live> = rows.iter().map(|(handle, _)| &queries[handle]).collect();
-        let fed: Vec<(Slot, Token)> = live.iter().map(|query| (query.slot, query.pending)).collect();
+        let fed = |(handle, _): &(Handle, usize)| (queries[handle].slot, queries[handle].pending);
+        let fed: Vec<(Slot, Token)> = rows.iter().map(fed).collect();
+        chooser.consult(rows.iter().map(|(handle, _)| *handle));
         tokens.clear();
         let stepped = model.step(&fed, &mut |row, logits| {
-            let Live {
-                sampling,
-                seed,
-                position,
-                ..
-            } = live[row];
-            let token = sampler.sample(&logits[..*vocab], sampling, seed, *position);
-            tokens.push(token.map_err(|error| failed(&error)));
+            tokens.push(chooser.choose(rows[row].0, &logits[..*vocab]));
         });
         if let Err(error) = stepped {
-            let failed = failed(&error);
+            tracing::error!(%error, "the strong model failed");
             tokens.clear();
-            tokens.resize(rows.len(), Err(failed));
+            tokens.resize(rows.len(), Err(Failed));
         }
         for ((handle, _), token) in rows.iter().zip(tokens.iter()) {
             if let (Some(query), Ok(token)) = (queries.get_mut(handle), token) {
                 query.pending = *token;
-                query.position += 1;
             }
         }
     }
@@ -98,19 +106,12 @@ impl<P: Predict> Strong for Exact<P> {
         if self.promised + promised > self.positions {
             return Err(Refused::Full);
         }
-        let slot = self.model.open().map_err(|_| Refused::Full)?;
-        if let Err(error) = self.model.prefill(slot, before) {
-            tracing::error!(%error, "the strong model failed on a prompt");
-            self.model.close(slot);
-            return Err(Refused::Broken);
-        }
+        self.chooser.admit(handle, query)?;
+        let slot = self.begin(before).inspect_err(|_| self.chooser.dismiss(handle))?;
         self.promised += promised;
         let live = Live {
             slot,
-            seed: query.seed,
-            sampling: query.sampling,
             pending,
-            position: 0,
             promised,
         };
         self.queries.insert(handle, live);
@@ -136,13 +137,9 @@ impl<P: Predict> Strong for Exact<P> {
         if let Some(query) = self.queries.remove(&handle) {
             self.promised -= query.promised;
             self.model.close(query.slot);
+            self.chooser.dismiss(handle);
         }
     }
-}
-
-fn failed(error: &dyn core::error::Error) -> Failed {
-    tracing::error!(%error, "the strong model failed");
-    Failed
 }
 
 /// The model's pool is handed out in pages of so many positions.

@@ -7,8 +7,10 @@ use core::ops::ControlFlow;
 use weir_codec::Query;
 use weir_model::Token;
 
+pub mod adviser;
 #[cfg(feature = "candle")]
 pub mod candle;
+mod chooser;
 pub mod exact;
 
 /// Name of a live query, given by the caller.
@@ -33,6 +35,9 @@ pub enum Refused {
     /// The strong model's chat template does not take the conversation, or has limits of its own.
     #[error("the strong model's chat template refuses the conversation")]
     Template,
+    /// Its `tau` is below what this server allows.
+    #[error("the query allows more deviation from the strong model than this server does")]
+    Deviation,
     /// The engine itself failed; it has logged why.
     #[error("the strong engine failed on the prompt")]
     Broken,
@@ -57,3 +62,6 @@ pub trait Strong: Send {
     /// Frees what the query holds. Unknown handles are ignored.
     fn dismiss(&mut self, handle: Handle);
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use weir_codec::{Decoder, End, Query, Sampling, Settings};
 use weir_inner::engine::{Engine, Limits};
 use weir_inner::pump::Pump;
 use weir_inner::record::{Answer, Record};
+use weir_inner::strong::adviser::Adviser;
 use weir_inner::strong::exact::Exact;
 use weir_inner::worker::{Order, Said, What, Worker};
 use weir_wire::{
@@ -98,6 +99,12 @@ pub(crate) fn strong() -> Markov {
     Markov::new(VOCAB).with_limits(512, 600).relative(9)
 }
 
+/// The strong engine, with the weak model beside it.
+pub(crate) fn engine() -> Exact<Markov> {
+    let adviser = Adviser::new(Box::new(weak()), 1 << 20, 0.05);
+    Exact::new(strong(), VOCAB, 1 << 20).with_adviser(Some(adviser))
+}
+
 pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<Markov>) {
     let parameters = parameters(batches);
     let limits = Limits {
@@ -106,7 +113,7 @@ pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<
         code: parameters.code_limit(),
         settings: Settings::default(),
     };
-    let strong = Exact::new(strong(), VOCAB, 1 << 20);
+    let strong = engine();
     let record = Record::open(record).unwrap();
     let engine = Engine::new(
         Box::new(strong),
@@ -397,6 +404,7 @@ impl Outer {
                 temperature,
                 top_p,
                 top_k,
+                tau,
             } = sampling;
             let message = Message::Query(weir_wire::Query {
                 slot,
@@ -404,6 +412,7 @@ impl Outer {
                 temperature,
                 top_p,
                 top_k,
+                tau,
                 max_tokens,
                 stop,
                 prompt,
@@ -428,6 +437,7 @@ pub(crate) fn asks(count: usize) -> Vec<Ask> {
             temperature,
             top_p: [1.0, 0.9][index / 4 % 2],
             top_k: [0, 0, 40][index % 3],
+            tau: [1.0, 1.0, 0.3, 0.05][index / 2 % 4],
         };
         let stop = if index.is_multiple_of(5) {
             vec![b"ab".to_vec(), b"q".to_vec()]

@@ -49,6 +49,18 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Refuses every field that is not one of `known`.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
+        match self.map.keys().find(|field| !known.contains(&field.as_str())) {
+            None => Ok(()),
+            Some(field) => {
+                let name = self.name(&field.chars().take(40).collect::<String>());
+                let message = format!("'{name}' is not known here; there are {}", known.join(", "));
+                Err(Problem::field(&name, message))
+            }
+        }
+    }
+
     pub(crate) fn text(&self, field: &str) -> Result<&'a str, Problem> {
         let value = self.require(field)?;
         value

@@ -25,6 +25,8 @@ pub(crate) struct Shown {
     pub(crate) token_ids: bool,
     /// What they cost in bits.
     pub(crate) cost: bool,
+    /// How far the answer had to keep to the strong model.
+    pub(crate) tau: f32,
 }
 
 impl Reply {
@@ -136,7 +138,9 @@ impl Reply {
 
     fn usage(&self, usage: &Usage) -> Value {
         let per_token = |bits: f64| bits / f64::from(usage.completion_tokens.max(1));
-        let mut weir = json!({"seed": self.seed});
+        // As the shortest decimal, not as the binary64 next to it.
+        let tau = self.shown.tau.to_string().parse().unwrap_or(1.0_f64);
+        let mut weir = json!({"seed": self.seed, "tau": tau});
         if self.shown.cost {
             for (name, bits) in [
                 ("coded_bits", usage.coded_bits),

@@ -17,7 +17,10 @@ pub(crate) struct Request {
     pub(crate) prompt: Prompt,
     /// `None`: as many as the configuration says.
     pub(crate) max_tokens: Option<u32>,
+    /// But for `tau`.
     pub(crate) sampling: Sampling,
+    /// How far the answer must keep to the strong model; `None`: as the configuration says.
+    pub(crate) tau: Option<f32>,
     pub(crate) stop: Vec<Vec<u8>>,
     /// `None`: to be drawn.
     pub(crate) seed: Option<Seed>,
@@ -104,6 +107,7 @@ impl Request {
             // The range was checked above.
             max_tokens: max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
             sampling: sampling(&fields)?,
+            tau: tau(&fields)?,
             stop: stop(&fields)?,
             seed: seed(&fields)?,
             stream,
@@ -275,6 +279,7 @@ fn sampling(fields: &Fields<'_>) -> Result<Sampling, Problem> {
         temperature: fields.number("temperature", 0.0, 2.0)?.unwrap_or(1.0) as f32 + 0.0,
         top_p: fields.number("top_p", 0.0, 1.0)?.unwrap_or(1.0) as f32,
         top_k: u32::try_from(top_k).unwrap_or(u32::MAX),
+        tau: 1.0,
     };
     match sampling.check() {
         Ok(()) => Ok(sampling),
@@ -284,6 +289,17 @@ fn sampling(fields: &Fields<'_>) -> Result<Sampling, Problem> {
         }
         Err(error) => Err(Problem::malformed(error.to_string())),
     }
+}
+
+/// Our own fields are in an object of their own: what is unknown there is a mistake.
+fn tau(fields: &Fields<'_>) -> Result<Option<f32>, Problem> {
+    let Some(own) = fields.get("weir") else {
+        return Ok(None);
+    };
+    let own = Fields::at(own, "weir".to_owned())?;
+    own.only(&["tau"])?;
+    let tau = own.number("tau", f64::from(Sampling::MIN_TAU), 1.0)?;
+    Ok(tau.map(|tau| tau as f32))
 }
 
 fn stop(fields: &Fields<'_>) -> Result<Vec<Vec<u8>>, Problem> {

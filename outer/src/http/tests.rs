@@ -43,6 +43,7 @@ impl Fake {
             started: 5,
             expose_cost: true,
             retokenize: false,
+            least_tau: 0.05,
             tokenizing: Arc::new(Semaphore::new(1)),
         };
         Self {
@@ -163,6 +164,7 @@ async fn a_chat_is_answered_whole() {
     assert_eq!(body["choices"][0]["finish_reason"], "length");
     assert_eq!(body["usage"]["total_tokens"], 11);
     assert_eq!(body["usage"]["weir"]["bits_per_token"], 2.5);
+    assert_eq!(body["usage"]["weir"]["tau"], 1.0);
     assert_eq!(body["usage"]["weir"]["seed"], hex(&ask.query.seed));
     assert!(
         fake.commands.try_recv().is_err(),
@@ -281,6 +283,39 @@ async fn lengths_are_refused_with_both_numbers() {
     let pieces = (0..9).map(|_| Ok::<_, std::convert::Infallible>(vec![b' '; 1000]));
     let body = Body::from_stream(futures_util::stream::iter(pieces));
     problem(fake.post("/v1/completions", body).await, 413).await;
+}
+
+#[tokio::test]
+async fn a_deviation_is_asked_for_bounded_and_shown() {
+    let fake = Fake::new(|limits| limits.default_tau = 0.5);
+    let path = "/v1/chat/completions";
+    for (asked, tau) in [
+        (json!({"tau": 0.3}), 0.3),
+        (json!({"tau": 1}), 1.0),
+        (json!({}), 0.5),
+    ] {
+        let mut request = hello();
+        request["weir"] = asked;
+        let (ask, response) = fake.answered(path, request, &script()).await;
+        assert_eq!(ask.query.sampling.tau, tau as f32);
+        let body: Value = serde_json::from_str(&body(response).await).unwrap();
+        assert_eq!(body["usage"]["weir"]["tau"], tau);
+    }
+    for (asked, param, says) in [
+        (json!({"tau": 0.04}), "weir.tau", "0.05 to 1"),
+        (json!({"tau": 0}), "weir.tau", "number from"),
+        (json!({"tau": 1.5}), "weir.tau", "number from"),
+        (json!({"tau": "0.3"}), "weir.tau", "number from"),
+        (json!({"blend": 0.3}), "weir.blend", "not known"),
+        (json!(0.3), "weir", "object"),
+    ] {
+        let mut request = hello();
+        request["weir"] = asked;
+        let error = problem(fake.post(path, request.to_string()).await, 400).await;
+        assert_eq!(error["param"], param);
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(says), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -492,6 +527,12 @@ async fn a_strong_model_with_other_tokens_is_told_the_text() {
     let (ask, _) = fake.answered("/v1/completions", text, &script()).await;
     assert_eq!(ask.source, Source::Text("Once upon".to_owned()));
     assert!(!ask.query.prompt.is_empty());
+    // And the weak model has no say, as its tokens are others.
+    Arc::get_mut(&mut fake.edge).unwrap().least_tau = 1.0;
+    let mut lossy = hello();
+    lossy["weir"] = json!({"tau": 0.3});
+    let error = problem(fake.post("/v1/chat/completions", lossy.to_string()).await, 400).await;
+    assert!(error["message"].as_str().unwrap().contains("lossless"), "{error}");
 
     // One that shares the tokenizer is not.
     let fake = Fake::new(|_| {});

@@ -10,6 +10,7 @@ fn message(prompt: usize) -> Message {
         temperature: 0.0,
         top_p: 1.0,
         top_k: 0,
+        tau: 1.0,
         max_tokens: 1,
         stop: vec![],
         prompt: vec![5; prompt],

@@ -10,6 +10,7 @@ fn query() -> Query {
         temperature: 0.7,
         top_p: 0.95,
         top_k: 40,
+        tau: 0.3,
         max_tokens: 256,
         stop: vec![b"\n\n".to_vec()],
         prompt: vec![1, 300, 70_000],
@@ -52,6 +53,9 @@ fn limits_are_named_and_enforced_on_both_sides() {
     }
     for top_p in [f32::NAN, 0.0, -0.5, 1.000_001] {
         assert!(limit(|q| q.top_p = top_p).contains("top_p"));
+    }
+    for tau in [f32::NAN, 0.0, -0.5, 0.000_976, 1.000_001] {
+        assert!(limit(|q| q.tau = tau).contains("tau"));
     }
     assert!(limit(|q| q.max_tokens = 0).contains("max_tokens"));
     assert!(limit(|q| q.stop = vec![vec![1]; 5]).contains("stop"));
@@ -149,6 +153,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         0.0_f32..3.0,
         0.01_f32..=1.0,
         any::<u32>(),
+        TAU_MIN..=1.0,
         1_u32..,
         stop,
         prompt,
@@ -157,13 +162,14 @@ fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         (0_u8..=127).prop_map(|slot| Message::Cancel { slot }),
         query.prop_map(
-            |(slot, seed, temperature, top_p, top_k, max_tokens, stop, prompt, source)| {
+            |(slot, seed, temperature, top_p, top_k, tau, max_tokens, stop, prompt, source)| {
                 Message::Query(Query {
                     slot,
                     seed,
                     temperature,
                     top_p,
                     top_k,
+                    tau,
                     max_tokens,
                     stop,
                     prompt,

@@ -223,6 +223,7 @@ fn open(query: weir_wire::Query) -> (u8, weir_codec::Query) {
         temperature,
         top_p,
         top_k,
+        tau,
         max_tokens,
         stop,
         prompt,
@@ -232,6 +233,7 @@ fn open(query: weir_wire::Query) -> (u8, weir_codec::Query) {
         temperature,
         top_p,
         top_k,
+        tau,
     };
     (
         slot,

@@ -172,6 +172,7 @@ fn message(slot: u8, query: &weir_codec::Query) -> Message {
         temperature,
         top_p,
         top_k,
+        tau,
     } = sampling;
     Message::Query(Query {
         slot,
@@ -179,6 +180,7 @@ fn message(slot: u8, query: &weir_codec::Query) -> Message {
         temperature,
         top_p,
         top_k,
+        tau,
         max_tokens,
         stop,
         prompt,

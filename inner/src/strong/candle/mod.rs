@@ -7,6 +7,8 @@ mod qwen2;
 #[cfg(test)]
 mod tests;
 
+use super::adviser::Adviser;
+use super::chooser::Chooser;
 use super::{Failed, Handle, Refused, Sink, Strong};
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::{Device, Tensor};
@@ -14,7 +16,7 @@ use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::sync::Arc;
-use weir_codec::{Query, Sampler, Sampling, Seed};
+use weir_codec::Query;
 use weir_model::Token;
 
 /// A strong engine over candle.
@@ -28,7 +30,7 @@ pub struct Candle {
     positions: usize,
     promised: usize,
     queries: BTreeMap<Handle, Live>,
-    sampler: Sampler,
+    chooser: Chooser,
 }
 
 /// Why a file was not loaded, or a query could not go on.
@@ -40,9 +42,6 @@ pub enum Error {
     /// An architecture that this engine has no graph for.
     #[error("candle engine: general.architecture is {0:?}, expected llama or qwen2")]
     Architecture(String),
-    /// Logits that are not finite, or a sampler that cannot be.
-    #[error("sampler: {0}")]
-    Sampler(#[from] weir_codec::Error),
     /// The model cannot say every token that it is to be asked for.
     #[error("candle engine: the model has {got} tokens, fewer than the {expected} that it may say")]
     Vocabulary {
@@ -63,11 +62,8 @@ enum Conversation {
 
 struct Live {
     conversation: Conversation,
-    seed: Seed,
-    sampling: Sampling,
     /// Not fed yet: the prompt at first, then the last token.
     pending: Vec<Token>,
-    position: u32,
     promised: usize,
 }
 
@@ -111,7 +107,6 @@ impl Candle {
             }
             _ => return Err(Error::Architecture(architecture)),
         };
-        let sampler = Sampler::default();
         Ok(Self {
             fresh,
             device,
@@ -120,8 +115,14 @@ impl Candle {
             positions,
             promised: 0,
             queries: BTreeMap::new(),
-            sampler,
+            chooser: Chooser::default(),
         })
+    }
+
+    /// The same; with an adviser, queries may allow a deviation.
+    pub fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
+        self.chooser = Chooser::new(adviser);
+        self
     }
 
     /// Positions of one query.
@@ -143,12 +144,10 @@ impl Strong for Candle {
         if self.promised + promised > self.positions {
             return Err(Refused::Full);
         }
+        self.chooser.admit(handle, query)?;
         let live = Live {
             conversation: self.fresh.clone(),
-            seed: query.seed,
-            sampling: query.sampling,
             pending: query.prompt.clone(),
-            position: 0,
             promised,
         };
         self.promised += promised;
@@ -165,12 +164,17 @@ impl Strong for Candle {
                     return false;
                 };
                 *left -= 1;
-                let token = query
-                    .next(&self.device, self.vocab, &mut self.sampler)
-                    .map_err(|error| {
+                self.chooser.consult(core::iter::once(*handle));
+                let token = match query.next(&self.device) {
+                    Ok(logits) => self.chooser.choose(*handle, &logits[..self.vocab]),
+                    Err(error) => {
                         tracing::error!(%error, "the strong model failed");
-                        Failed
-                    });
+                        Err(Failed)
+                    }
+                };
+                if let Ok(token) = token {
+                    query.pending.push(token);
+                }
                 let failed = token.is_err();
                 sink(*handle, token).is_continue() && !failed && *left > 0
             });
@@ -180,6 +184,7 @@ impl Strong for Candle {
     fn dismiss(&mut self, handle: Handle) {
         if let Some(query) = self.queries.remove(&handle) {
             self.promised -= query.promised;
+            self.chooser.dismiss(handle);
         }
     }
 }
@@ -201,7 +206,8 @@ fn default_rope(content: &mut Content) {
 }
 
 impl Live {
-    fn next(&mut self, device: &Device, vocab: usize, sampler: &mut Sampler) -> Result<Token, Error> {
+    /// Feeds what is pending and gives the logits after it.
+    fn next(&mut self, device: &Device) -> Result<Vec<f32>, Error> {
         let tokens = Tensor::new(self.pending.as_slice(), device)?.unsqueeze(0)?;
         let logits = match &mut self.conversation {
             Conversation::Llama(model, fed) => {
@@ -211,11 +217,7 @@ impl Live {
             }
             Conversation::Qwen2(weights, cache) => weights.forward(cache, &tokens)?,
         };
-        let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-        let token = sampler.sample(&logits[..vocab], &self.sampling, &self.seed, self.position)?;
         self.pending.clear();
-        self.pending.push(token);
-        self.position += 1;
-        Ok(token)
+        Ok(logits.flatten_all()?.to_vec1::<f32>()?)
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::strong::exact::Exact;
 use core::ops::ControlFlow;
 use std::io::Cursor;
+use weir_codec::Sampling;
 use weir_model::testing::{Tiny, real, tiny_gguf};
 use weir_model::{Message, Model, Options, Tokenizer};
 

@@ -29,7 +29,8 @@ fn defaults_are_openai_s() {
         Sampling {
             temperature: 1.0,
             top_p: 1.0,
-            top_k: 0
+            top_k: 0,
+            tau: 1.0
         }
     );
     assert_eq!(

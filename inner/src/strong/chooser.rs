@@ -1,0 +1,89 @@
+//! Which token a query says next, for every engine: the seeded sampler, and the adviser of those queries that let it have a
+//! say (SPEC 4.5).
+
+use super::adviser::Adviser;
+use super::{Failed, Handle, Refused};
+use std::collections::BTreeMap;
+use weir_codec::{Query, Sampler, Sampling, Seed};
+use weir_model::Token;
+
+/// The sampler with what it must know of each live query.
+#[derive(Default)]
+pub(super) struct Chooser {
+    sampler: Sampler,
+    adviser: Option<Adviser>,
+    queries: BTreeMap<Handle, Live>,
+}
+
+struct Live {
+    seed: Seed,
+    sampling: Sampling,
+    /// Tokens given so far.
+    position: u32,
+}
+
+impl Chooser {
+    /// Without queries. Without an adviser none may allow a deviation.
+    pub(super) fn new(adviser: Option<Adviser>) -> Self {
+        Self {
+            adviser,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a query under a handle that is free.
+    pub(super) fn admit(&mut self, handle: Handle, query: &Query) -> Result<(), Refused> {
+        if query.sampling.is_lossy() {
+            let adviser = self.adviser.as_mut().ok_or(Refused::Deviation)?;
+            adviser.admit(handle, query)?;
+        }
+        let live = Live {
+            seed: query.seed,
+            sampling: query.sampling,
+            position: 0,
+        };
+        self.queries.insert(handle, live);
+        Ok(())
+    }
+
+    /// To be called for the queries of a round before any of them chooses.
+    pub(super) fn consult(&mut self, handles: impl Iterator<Item = Handle>) {
+        if let Some(adviser) = &mut self.adviser {
+            adviser.consult(handles);
+        }
+    }
+
+    /// The query's next token, given the strong model's logits.
+    pub(super) fn choose(&mut self, handle: Handle, strong: &[f32]) -> Result<Token, Failed> {
+        let query = self.queries.get_mut(&handle).ok_or(Failed)?;
+        let Live {
+            seed,
+            sampling,
+            position,
+        } = query;
+        let chosen = match &mut self.adviser {
+            Some(adviser) if sampling.is_lossy() => {
+                let weak = adviser.logits(handle, strong.len())?;
+                self.sampler.sample_lossy(strong, weak, sampling, seed, *position)
+            }
+            _ => self.sampler.sample(strong, sampling, seed, *position),
+        };
+        let token = chosen.map_err(|error| {
+            tracing::error!(%error, "the sampler failed");
+            Failed
+        })?;
+        *position += 1;
+        if let Some(adviser) = &mut self.adviser {
+            adviser.said(handle, token);
+        }
+        Ok(token)
+    }
+
+    /// Frees what the query holds; unknown handles are ignored.
+    pub(super) fn dismiss(&mut self, handle: Handle) {
+        self.queries.remove(&handle);
+        if let Some(adviser) = &mut self.adviser {
+            adviser.dismiss(handle);
+        }
+    }
+}
