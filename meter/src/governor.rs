@@ -1,65 +1,23 @@
 //! The governor: says when a datagram may leave, or why never. SPEC 7.2.
 
+use alloc::collections::VecDeque;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use thiserror::Error;
-
 use crate::cost::LinkCost;
+use crate::ledger::{Ledger, LedgerError, Limit, State};
 use crate::permit::{Permit, Purpose};
+use crate::window::Window;
 use bucket::Bucket;
+use limits::gap_bits;
+use spans::Spans;
 
+pub use alarm::Alarm;
+pub use limits::{Limits, LimitsError, Refused, side_bits};
+
+mod alarm;
 mod bucket;
-
-/// The limits. All in bits as charged, that is on the physical link.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Bits per second in the long run; at least 1.
-    pub rate: u64,
-    /// Bits that may leave at once after a pause; holds at least the longest datagram.
-    pub burst: u64,
-    /// Bits in the governor's life.
-    pub total: u64,
-    /// Percent of rate, burst and total that repeats may take, 0 to 100. What they take counts in the whole too.
-    pub repeat_percent: u8,
-    /// The same for handshakes.
-    pub handshake_percent: u8,
-    /// Percent of the total from which on [`Governor::is_low`] warns, 0 to 100.
-    pub soft_percent: u8,
-    /// Bits charged for each datagram on top of those on the link, for what its length and its moment can say.
-    pub side_bits: u64,
-}
-
-/// 64 kbit/s, 10 s of burst, 1 Gbit in all; 10 % for repeats, 1 % for handshakes, a warning at 80 %; 11 bits for
-/// a length up to 1472 bytes and 1 for the choice to use a tick.
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            rate: 64_000,
-            burst: 640_000,
-            total: 1_000_000_000,
-            repeat_percent: 10,
-            handshake_percent: 1,
-            soft_percent: 80,
-            side_bits: 12,
-        }
-    }
-}
-
-/// A limit outside its range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum LimitsError {
-    /// `rate` is 0.
-    #[error("rate is 0 bits per second")]
-    NoRate,
-    /// A percentage is above 100.
-    #[error("{name} is {percent}, above 100")]
-    Percent {
-        /// Name of the limit.
-        name: &'static str,
-        /// Its value.
-        percent: u8,
-    },
-}
+mod limits;
+mod spans;
 
 /// The governor's word on one datagram.
 #[must_use]
@@ -73,52 +31,13 @@ pub enum Release {
     Refuse(Refused),
 }
 
-/// The limit in the way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum Refused {
-    /// Longer than the link carries in one piece.
-    #[error("{len} bytes are more than the link carries in one piece")]
-    TooLong {
-        /// Its length in bytes.
-        len: usize,
-    },
-    /// Its charge is more than the burst: it could never leave.
-    #[error("its charge of {bits} bits is above the burst limit of {burst}")]
-    AboveBurst {
-        /// Its charge.
-        bits: u64,
-        /// The limit.
-        burst: u64,
-    },
-    /// The total is spent: hard limit.
-    #[error("the total budget is spent")]
-    TotalSpent,
-    /// The share of repeats in the total is spent.
-    #[error("the repeats' share of the total budget is spent")]
-    RepeatsSpent,
-    /// The share of handshakes in the total is spent.
-    #[error("the handshakes' share of the total budget is spent")]
-    HandshakesSpent,
-    /// Repeats come faster than their share of the rate; this one is dropped, and may be asked for again.
-    #[error("repeats come faster than their share of the rate")]
-    RepeatRate,
-    /// Handshakes come faster than their share of the rate.
-    #[error("handshakes come faster than their share of the rate")]
-    HandshakeRate,
-}
-
-impl Refused {
-    /// Whether the same datagram would be refused at any later time, too.
-    pub const fn is_final(&self) -> bool {
-        match self {
-            Self::TooLong { .. }
-            | Self::AboveBurst { .. }
-            | Self::TotalSpent
-            | Self::RepeatsSpent
-            | Self::HandshakesSpent => true,
-            Self::RepeatRate | Self::HandshakeRate => false,
-        }
-    }
+/// A limit on what leaves in any stretch of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Its length; at least 1.
+    pub seconds: u32,
+    /// Bits.
+    pub bits: u64,
 }
 
 /// What left for one purpose.
@@ -164,12 +83,42 @@ pub struct Governor {
     whole: Bucket,
     repeats: Bucket,
     handshakes: Bucket,
+    spans: Spans,
+    /// Of the last hour, outward and inward.
+    traffic: [Window; 2],
+    /// The last tick on which something left.
+    tick: u64,
+    /// A frame has just been told to wait for a window.
+    waits: bool,
     counters: Counters,
+    ledger: Option<Ledger>,
+    alarms: VecDeque<Alarm>,
+    /// Whether it was told of the total, the ratio and the ledger.
+    told: [bool; 3],
 }
 
 impl Governor {
-    /// A governor with a full burst at `now` (microseconds) and nothing spent.
+    /// A governor with a full burst at `now` (microseconds), nothing spent and no memory: the budget of a test or a demo.
+    ///
+    /// # Errors
+    /// A limit outside its range.
     pub fn new(now: u64, cost: LinkCost, limits: Limits) -> Result<Self, LimitsError> {
+        Self::with_ledger(None, now, cost, limits, &[])
+    }
+
+    /// A governor whose permits draw on a ledger, and which keeps to the ledger's limits as well as to these; without one,
+    /// to these alone. With a ledger `now` is in microseconds since boot, as in all calls that follow. `spans` are windows
+    /// besides the ledger's.
+    ///
+    /// # Errors
+    /// A limit outside its range.
+    pub fn with_ledger(
+        ledger: Option<Ledger>,
+        now: u64,
+        cost: LinkCost,
+        limits: Limits,
+        spans: &[Span],
+    ) -> Result<Self, LimitsError> {
         if limits.rate == 0 {
             return Err(LimitsError::NoRate);
         }
@@ -182,6 +131,24 @@ impl Governor {
             if percent > 100 {
                 return Err(LimitsError::Percent { name, percent });
             }
+        }
+        let mut spans = spans.to_vec();
+        if let Some(ledger) = &ledger {
+            let caps = ledger.chain().caps.iter();
+            spans.extend(caps.filter_map(|cap| match cap.limit {
+                Limit::Window(seconds) => Some(Span {
+                    seconds,
+                    bits: cap.bits,
+                }),
+                Limit::Weights | Limit::Total => None,
+            }));
+        }
+        if spans.iter().any(|span| span.seconds == 0) {
+            return Err(LimitsError::NoTime);
+        }
+        let mut spans = Spans::new(&limits, &spans);
+        if let Some(ledger) = &ledger {
+            spans.replay(&ledger.chain().past);
         }
         // A share's burst holds one of the longest datagrams, or small budgets could never repeat anything.
         let longest = cost
@@ -204,15 +171,54 @@ impl Governor {
             whole: Bucket::full(now, u128::from(limits.rate), 1, limits.burst),
             repeats: share(limits.repeat_percent),
             handshakes: share(limits.handshake_percent),
+            spans,
+            traffic: [(); 2].map(|()| Window::new(HOUR, u64::MAX)),
+            tick: ticks(now, limits.tick),
+            waits: false,
             counters: Counters::default(),
+            ledger,
+            alarms: VecDeque::new(),
+            told: [false; 3],
         })
     }
 
     /// Asks to send a datagram of `len` bytes at `now` (microseconds). `Go` charges it.
     pub fn release(&mut self, now: u64, len: usize, purpose: Purpose) -> Release {
-        let bits = match self.charge(len, purpose) {
+        let release = self.decide(now, len, purpose);
+        // What came in more than an hour ago counts no more.
+        self.traffic[1].add(now, 0);
+        if matches!(release, Release::Refuse(_)) {
+            self.counters.refused += 1;
+        }
+        self.watch();
+        release
+    }
+
+    /// A datagram of `len` bytes has come in at `now`. It costs nothing; but so many must come for so many to leave.
+    pub fn received(&mut self, now: u64, len: usize) {
+        let bits = self.cost.bits(len.min(self.cost.mtu())).unwrap_or(0);
+        self.traffic[1].add(now, bits);
+    }
+
+    /// Gives back what the ledger has reserved and was not charged. Nothing may leave afterwards.
+    ///
+    /// # Errors
+    /// The ledger's; then its next start counts what was reserved.
+    pub fn close(self, now: u64) -> Result<(), LedgerError> {
+        self.ledger.map_or(Ok(()), |ledger| ledger.close(now))
+    }
+
+    fn decide(&mut self, now: u64, len: usize, purpose: Purpose) -> Release {
+        let tick = ticks(now, self.limits.tick);
+        let bits = match self.charge(tick, len, purpose) {
             Ok(bits) => bits,
-            Err(refused) => return self.refuse(refused),
+            Err(refused) => return Release::Refuse(refused),
+        };
+        // Windows run on the ledger's time, which goes on from boot to boot.
+        let time = self.ledger.as_ref().map_or(now, |ledger| ledger.time(now));
+        let window = match self.spans.wait(time, bits, purpose) {
+            Ok(at) => at.map(|at| now.saturating_add(at - time)),
+            Err(refused) => return Release::Refuse(refused),
         };
         let share = match purpose {
             Purpose::Frame => None,
@@ -222,13 +228,29 @@ impl Governor {
         // Repeats and handshakes do not wait in line before the frames: they are dropped and asked for again.
         if let Some((bucket, refused)) = share {
             if bucket.wait(now, bits).is_some() || self.whole.wait(now, bits).is_some() {
-                return self.refuse(refused);
+                return Release::Refuse(refused);
             }
-            bucket.take(bits);
-        } else if let Some(at) = self.whole.wait(now, bits) {
+        } else if let Some(at) = self.whole.wait(now, bits).max(window) {
+            self.waits = window.is_some();
             return Release::At(at);
         }
+        if let Some(ledger) = &mut self.ledger
+            && let Err(why) = ledger.draw(now, bits, purpose)
+        {
+            return Release::Refuse(match why {
+                LedgerError::TotalSpent => Refused::TotalSpent,
+                why => Refused::Ledger(why),
+            });
+        }
+        match purpose {
+            Purpose::Frame => {}
+            Purpose::Repeat => self.repeats.take(bits),
+            Purpose::Handshake => self.handshakes.take(bits),
+        }
         self.whole.take(bits);
+        self.spans.add(time, bits, purpose);
+        self.traffic[0].add(now, bits);
+        self.tick = self.tick.max(tick);
         let spent = match purpose {
             Purpose::Frame => &mut self.counters.frames,
             Purpose::Repeat => &mut self.counters.repeats,
@@ -251,14 +273,9 @@ impl Governor {
         &self.counters
     }
 
-    /// Bits of the total that are left.
-    pub const fn left(&self) -> u64 {
-        self.limits.total.saturating_sub(self.counters.bits())
-    }
-
-    /// Soft limit: the operator should know by now that the total will be spent.
-    pub const fn is_low(&self) -> bool {
-        self.counters.bits() >= part(self.limits.total, self.limits.soft_percent)
+    /// The ledger, if there is one.
+    pub const fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
     }
 
     /// The limits.
@@ -277,50 +294,55 @@ impl Governor {
     }
 
     /// The datagram's charge, if lifetime and size allow it at all. SPEC 7.2.
-    fn charge(&self, len: usize, purpose: Purpose) -> Result<u64, Refused> {
+    fn charge(&self, tick: u64, len: usize, purpose: Purpose) -> Result<u64, Refused> {
         let limits = &self.limits;
-        let too_long = Refused::TooLong { len };
-        let bits = self
-            .cost
-            .bits(len)
-            .and_then(|bits| bits.checked_add(limits.side_bits))
-            .ok_or(too_long)?;
-        if bits > limits.burst {
-            return Err(Refused::AboveBurst {
-                bits,
-                burst: limits.burst,
-            });
+        let moment = match limits.tick {
+            0 => 0,
+            _ => gap_bits(tick.saturating_sub(self.tick)),
+        };
+        let cost = self.cost.bits(len);
+        let bits = cost.and_then(|bits| bits.checked_add(limits.side_bits)?.checked_add(moment));
+        let bits = bits.ok_or(Refused::TooLong { len })?;
+        let burst = limits.burst;
+        if bits > burst {
+            return Err(Refused::AboveBurst { bits, burst });
         }
         let fits = |spent: u64, limit: u64| spent.checked_add(bits).is_some_and(|sum| sum <= limit);
         if !fits(self.counters.bits(), limits.total) {
             return Err(Refused::TotalSpent);
         }
+        // The same share of this program's total and of the ledger's.
+        let fits_share = |own: &Spent, lifetime: fn(&State) -> u64, percent: u8| {
+            let ledger = self.ledger.as_ref();
+            fits(own.bits, part(limits.total, percent))
+                && ledger.is_none_or(|ledger| fits(lifetime(ledger.state()), part(ledger.total(), percent)))
+        };
+        let counters = &self.counters;
         match purpose {
-            Purpose::Frame => Ok(bits),
             Purpose::Repeat
-                if fits(
-                    self.counters.repeats.bits,
-                    part(limits.total, limits.repeat_percent),
-                ) =>
+                if !fits_share(&counters.repeats, |state| state.repeats, limits.repeat_percent) =>
             {
-                Ok(bits)
+                Err(Refused::RepeatsSpent)
             }
-            Purpose::Repeat => Err(Refused::RepeatsSpent),
             Purpose::Handshake
-                if fits(
-                    self.counters.handshakes.bits,
-                    part(limits.total, limits.handshake_percent),
+                if !fits_share(
+                    &counters.handshakes,
+                    |state| state.handshakes,
+                    limits.handshake_percent,
                 ) =>
             {
-                Ok(bits)
+                Err(Refused::HandshakesSpent)
             }
-            Purpose::Handshake => Err(Refused::HandshakesSpent),
+            _ => Ok(bits),
         }
     }
+}
 
-    const fn refuse(&mut self, refused: Refused) -> Release {
-        self.counters.refused += 1;
-        Release::Refuse(refused)
+/// Number of the tick at `now`.
+const fn ticks(now: u64, tick: u64) -> u64 {
+    match now.checked_div(tick) {
+        Some(number) => number,
+        None => 0,
     }
 }
 
@@ -329,6 +351,7 @@ const fn part(whole: u64, percent: u8) -> u64 {
     (whole as u128 * percent as u128 / 100) as u64
 }
 
+const HOUR: u64 = 3_600_000_000;
 /// Of a size that small machines have too.
 static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 

@@ -1,13 +1,16 @@
 //! The upload budget of Weir: what a datagram costs on the physical link, and whether it may leave. SPEC 7.
 //!
 //! - [`LinkCost`]: bits on the physical link for a datagram of a given length, headers and gaps included;
-//! - [`Governor`]: rate, burst and total; shares of both for repeats and handshakes, so that noise on the way in
-//!   cannot burn the whole;
+//! - [`Governor`]: rate, burst, total and rolling windows; shares of them for repeats and handshakes, so that noise on the
+//!   way in cannot burn the whole; alarms;
 //! - [`Permit`]: leave to send one datagram of one length, once. A link that sends only against permits
-//!   (`weir_link::Metered`) makes "no byte leaves uncounted" a fact of types.
+//!   (`weir_link::Metered`) makes "no byte leaves uncounted" a fact of types;
+//! - [`ledger`]: the budget on a [`Store`], where neither a crash nor a copy can undo what was charged; [`Echo`] is what
+//!   another machine says of it;
+//! - [`order`]: what operators must sign before a limit of the ledger rises.
 //!
-//! Time is an argument, in microseconds on any monotonic clock. All arithmetic is in integers and checked: what would
-//! overflow is refused. The budget lives in memory: it starts afresh with the process.
+//! Time is an argument, in microseconds on a monotonic clock: with a ledger, since boot. All arithmetic is in integers and
+//! checked: what would overflow is refused.
 //!
 //! ```
 //! use weir_meter::{Governor, Limits, LinkCost, Purpose, Release};
@@ -25,13 +28,27 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub use cost::LinkCost;
-pub use governor::{Counters, Governor, Limits, LimitsError, Refused, Release, Spent};
+pub use echo::{ECHO_LEN, Echo};
+pub use governor::{
+    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
+};
 pub use permit::{Mismatch, Permit, Purpose};
+pub use store::{Store, StoreError};
 
 mod cost;
+mod echo;
+#[cfg(any(test, feature = "testing"))]
+pub mod fuzzing;
 mod governor;
+pub mod ledger;
+pub mod order;
 mod permit;
+mod store;
+#[cfg(test)]
+mod vectors;
+mod window;

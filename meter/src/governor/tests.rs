@@ -1,4 +1,6 @@
 use super::*;
+use crate::ledger::Cap;
+use crate::ledger::tests::{BLOCK, World};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -274,4 +276,382 @@ proptest! {
             }
         }
     }
+}
+
+fn with_spans(limits: Limits, spans: &[Span]) -> Governor {
+    Governor::with_ledger(None, 0, LinkCost::UdpIpv4, limits, spans).unwrap()
+}
+
+fn alarms(governor: &mut Governor) -> Vec<Alarm> {
+    core::iter::from_fn(|| governor.poll_alarm()).collect()
+}
+
+const SECOND: u64 = 1_000_000;
+const WIDE: Limits = Limits {
+    rate: 1_000_000_000,
+    burst: 1_000_000_000,
+    total: 1_000_000_000_000,
+    repeat_percent: 10,
+    handshake_percent: 100,
+    soft_percent: 80,
+    side_bits: 0,
+    tick: 0,
+    handshakes_per_hour: 10 * SHORT,
+    out_per_in: 0,
+};
+
+#[test]
+fn a_window_warns_then_stops_and_opens_again_when_it_has_passed() {
+    let hour = Span {
+        seconds: 3_600,
+        bits: 10 * SHORT,
+    };
+    let mut governor = with_spans(WIDE, &[hour]);
+    for number in 0..10 {
+        assert!(goes(governor.release(SECOND, 0, Purpose::Frame)), "{number}");
+    }
+    let low = Alarm::WindowLow {
+        seconds: 3_600,
+        spent: 8 * SHORT,
+        cap: 10 * SHORT,
+    };
+    let full = Alarm::WindowFull {
+        seconds: 3_600,
+        spent: 10 * SHORT,
+        cap: 10 * SHORT,
+    };
+    assert_eq!(alarms(&mut governor), [low, full]);
+    let Release::At(at) = governor.release(2 * SECOND, 0, Purpose::Frame) else {
+        panic!("the window is used up");
+    };
+    // An hour later, and at most a 64th more.
+    assert!((3_600 * SECOND..3_660 * SECOND).contains(&at), "{at}");
+    assert_eq!(
+        refusal(governor.release(2 * SECOND, 0, Purpose::Repeat)),
+        Refused::WindowSpent { seconds: 3_600 }
+    );
+    assert!(goes(governor.release(at, 0, Purpose::Frame)));
+    assert_eq!(alarms(&mut governor), []);
+    for _ in 0..9 {
+        assert!(goes(governor.release(at, 0, Purpose::Frame)));
+    }
+    // It happened again, so it is said again.
+    assert_eq!(alarms(&mut governor).len(), 2);
+}
+
+#[test]
+fn of_two_windows_of_one_length_the_stricter_holds_and_all_lengths_hold() {
+    let span = |seconds, shorts: u64| Span {
+        seconds,
+        bits: shorts * SHORT,
+    };
+    let mut governor = with_spans(WIDE, &[span(60, 9), span(60, 3), span(60, 5), span(3_600, 4)]);
+    let count = |governor: &mut Governor, now| {
+        (0..20)
+            .filter(|_| goes(governor.release(now, 0, Purpose::Frame)))
+            .count()
+    };
+    assert_eq!(count(&mut governor, 0), 3);
+    assert_eq!(count(&mut governor, 120 * SECOND), 1);
+    assert_eq!(count(&mut governor, 3_700 * SECOND), 3);
+}
+
+#[test]
+fn repeats_take_a_tenth_of_a_window_and_no_more_whatever_is_configured() {
+    let span = Span {
+        seconds: 60,
+        bits: 100 * SHORT,
+    };
+    for (percent, expected) in [(100, 10), (10, 10), (4, 4), (0, 0)] {
+        let limits = Limits {
+            repeat_percent: percent,
+            ..WIDE
+        };
+        let mut governor = with_spans(limits, &[span]);
+        let repeats = (0..50)
+            .filter(|_| goes(governor.release(0, 0, Purpose::Repeat)))
+            .count();
+        assert_eq!(repeats, expected, "{percent}");
+        if percent > 0 {
+            let refused = refusal(governor.release(0, 0, Purpose::Repeat));
+            assert_eq!(refused, Refused::WindowSpent { seconds: 60 });
+            assert!(!refused.is_final());
+        }
+        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+    }
+}
+
+#[test]
+fn handshakes_have_an_hour() {
+    let mut governor = with_spans(WIDE, &[]);
+    let count = |governor: &mut Governor, now| {
+        (0..50)
+            .filter(|_| goes(governor.release(now, 0, Purpose::Handshake)))
+            .count()
+    };
+    assert_eq!(count(&mut governor, 0), 10);
+    assert_eq!(
+        refusal(governor.release(0, 0, Purpose::Handshake)),
+        Refused::HandshakeHour
+    );
+    assert_eq!(count(&mut governor, 3_000 * SECOND), 0);
+    assert_eq!(count(&mut governor, 3_700 * SECOND), 10);
+}
+
+#[test]
+fn what_a_window_never_lets_out_is_refused_by_name_and_a_window_has_a_length() {
+    let span = Span {
+        seconds: 60,
+        bits: SHORT - 1,
+    };
+    let refused = refusal(with_spans(WIDE, &[span]).release(0, 0, Purpose::Frame));
+    assert_eq!(
+        refused,
+        Refused::AboveWindow {
+            bits: SHORT,
+            seconds: 60,
+            cap: SHORT - 1
+        }
+    );
+    assert!(refused.is_final() && !refused.is_end());
+    let none = Span { seconds: 0, bits: 1 };
+    let error = Governor::with_ledger(None, 0, LinkCost::UdpIpv4, WIDE, &[none]).unwrap_err();
+    assert_eq!(error, LimitsError::NoTime);
+}
+
+#[test]
+fn a_moment_is_charged_for_the_ticks_that_were_let_pass() {
+    let limits = Limits {
+        tick: 100_000,
+        side_bits: 11,
+        ..WIDE
+    };
+    let mut governor = with_spans(limits, &[]);
+    let mut charge = |tick: u64| match governor.release(tick * 100_000 + 7, 0, Purpose::Frame) {
+        Release::Go(permit) => permit.bits() - SHORT - 11,
+        other => panic!("{other:?}"),
+    };
+    // Elias gamma of the gap and one: the same tick, the next, and after long silences.
+    for (tick, bits) in [
+        (0, 1),
+        (1, 3),
+        (1, 1),
+        (2, 3),
+        (4, 3),
+        (7, 5),
+        (8, 3),
+        (1_008, 19),
+        (1_009, 3),
+    ] {
+        assert_eq!(charge(tick), bits, "tick {tick}");
+    }
+    let dearest = limits.dearest(LinkCost::UdpIpv4, 0).unwrap();
+    assert_eq!(dearest, SHORT + 11 + 127);
+    assert_eq!(limits.dearest(LinkCost::UdpIpv4, 1_473), None);
+}
+
+#[test]
+fn charges_for_moments_are_lengths_of_a_prefix_code() {
+    // Kraft: no plan of moments can say more than it is charged.
+    let sum: f64 = (0..1_u64 << 20)
+        .map(|gap| 0.5_f64.powi(gap_bits(gap) as i32))
+        .sum();
+    assert!(sum <= 1.0 && sum > 0.999, "{sum}");
+    assert_eq!(gap_bits(u64::MAX), 127);
+}
+
+#[test]
+fn side_bits_are_the_logarithm_of_what_is_left_open() {
+    for (choices, bits) in [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (3, 2),
+        (4, 2),
+        (5, 3),
+        (1_473, 11),
+        (2_048, 11),
+        (2_049, 12),
+    ] {
+        assert_eq!(side_bits(choices), bits, "{choices}");
+    }
+    assert_eq!(side_bits(u64::MAX), 64);
+}
+
+#[test]
+fn more_out_than_in_is_an_alarm_and_no_more() {
+    let limits = Limits {
+        out_per_in: 2,
+        burst: 10 * SHORT,
+        ..WIDE
+    };
+    let mut governor = with_spans(limits, &[]);
+    let mut now = 0;
+    let mut send = |governor: &mut Governor| {
+        now += SECOND;
+        assert!(goes(governor.release(now, 0, Purpose::Frame)));
+    };
+    // Twice as much is as it should be.
+    for pair in 0..20 {
+        governor.received(pair * 2 * SECOND, 0);
+        send(&mut governor);
+        send(&mut governor);
+    }
+    assert_eq!(alarms(&mut governor), []);
+    send(&mut governor);
+    let outward = 41 * SHORT;
+    let inward = 20 * SHORT;
+    assert_eq!(alarms(&mut governor), [Alarm::Ratio { outward, inward }]);
+    send(&mut governor);
+    assert_eq!(alarms(&mut governor), []);
+}
+
+#[test]
+fn the_total_warns_once() {
+    let mut governor = governor(Limits {
+        total: 10 * SHORT,
+        ..limits()
+    });
+    for _ in 0..9 {
+        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+    }
+    let spent = 8 * SHORT;
+    let total = 10 * SHORT;
+    assert_eq!(alarms(&mut governor), [Alarm::TotalLow { spent, total }]);
+}
+
+fn on(world: &World, limits: Limits, spans: &[Span]) -> Governor {
+    let ledger = world.open().unwrap();
+    Governor::with_ledger(
+        Some(ledger),
+        world.moment.micros,
+        LinkCost::UdpIpv4,
+        limits,
+        spans,
+    )
+    .unwrap()
+}
+
+#[test]
+fn permits_draw_on_the_ledger_and_its_limits_hold_over_restarts() {
+    let mut world = World::new();
+    let mut governor = on(&world, WIDE, &[]);
+    let now = world.moment.micros;
+    // The ledger has 500,000 bits for an hour, though nothing else does.
+    let mut sent = 0;
+    let at = loop {
+        match governor.release(now, 0, Purpose::Frame) {
+            Release::Go(permit) => sent += permit.bits(),
+            Release::At(at) => break at,
+            Release::Refuse(why) => panic!("{why}"),
+        }
+    };
+    assert_eq!(sent, 500_000 / SHORT * SHORT);
+    assert_eq!(governor.ledger().unwrap().state().spent, sent);
+    assert_eq!(governor.spent(), (sent, 1_000_000));
+    governor.close(now).unwrap();
+    // Another process does not begin the hour anew.
+    let mut governor = on(&world, WIDE, &[]);
+    assert!(matches!(governor.release(now, 0, Purpose::Frame), Release::At(again) if again >= at));
+    governor.close(now).unwrap();
+    // Nor another boot, however far the wall clock was set: a minute off is credited here.
+    world.settings.off_max = 60 * SECOND;
+    world.moment = crate::ledger::Moment {
+        boot: 2,
+        micros: 10 * SECOND,
+        wall: world.moment.wall + 1_000_000,
+    };
+    let mut governor = on(&world, WIDE, &[]);
+    let Release::At(again) = governor.release(10 * SECOND, 0, Purpose::Frame) else {
+        panic!("the hour is used up");
+    };
+    assert!((3_500 * SECOND..3_600 * SECOND).contains(&again), "{again}");
+    assert!(goes(governor.release(again, 0, Purpose::Frame)));
+}
+
+#[test]
+fn a_crash_uses_windows_up_as_well() {
+    let mut world = World::new();
+    world.settings.block = 500_000;
+    let mut governor = on(&world, WIDE, &[]);
+    let now = world.moment.micros;
+    assert!(goes(governor.release(now, 0, Purpose::Frame)));
+    drop(governor);
+    // What was reserved may have left a moment ago.
+    let mut governor = on(&world, WIDE, &[]);
+    assert!(matches!(governor.release(now, 0, Purpose::Frame), Release::At(_)));
+}
+
+#[test]
+fn shares_of_the_ledgers_total_hold_over_restarts() {
+    let world = World::new();
+    let now = world.moment.micros;
+    let limits = Limits {
+        repeat_percent: 1,
+        ..WIDE
+    };
+    let mut repeats = 0;
+    for _ in 0..4 {
+        let mut governor = on(&world, limits, &[]);
+        repeats += (0..10)
+            .filter(|_| goes(governor.release(now, 0, Purpose::Repeat)))
+            .count() as u64;
+        governor.close(now).unwrap();
+    }
+    // 1 % of the window of 500,000 bits is less than 1 % of the total of 1,000,000.
+    assert_eq!(repeats, 5_000 / SHORT);
+}
+
+#[test]
+fn the_ledgers_total_is_the_end() {
+    let world = World::new();
+    let now = world.moment.micros;
+    let mut ledger = world.open().unwrap();
+    ledger
+        .lower(
+            now,
+            Cap {
+                limit: Limit::Total,
+                bits: 2 * SHORT,
+            },
+        )
+        .unwrap();
+    let mut governor = Governor::with_ledger(Some(ledger), now, LinkCost::UdpIpv4, WIDE, &[]).unwrap();
+    assert!(goes(governor.release(now, 0, Purpose::Frame)));
+    assert!(!governor.is_low());
+    assert!(goes(governor.release(now, 0, Purpose::Frame)));
+    let why = refusal(governor.release(now, 0, Purpose::Frame));
+    assert!(why == Refused::TotalSpent && why.is_end());
+    assert!(governor.is_low() && governor.left() == 0);
+    let (spent, total) = (2 * SHORT, 2 * SHORT);
+    assert_eq!(alarms(&mut governor), [Alarm::TotalLow { spent, total }]);
+}
+
+#[test]
+fn a_ledger_that_fails_stops_everything_and_says_why() {
+    let world = World::new();
+    let now = world.moment.micros;
+    let mut governor = on(&world, WIDE, &[]);
+    world.power.fail_after(0);
+    let why = refusal(governor.release(now, 0, Purpose::Frame));
+    let Refused::Ledger(error) = why else {
+        panic!("{why}")
+    };
+    assert!(why.is_final() && why.is_end());
+    assert_eq!(alarms(&mut governor), [Alarm::Ledger(error)]);
+    world.power.back();
+    assert_eq!(refusal(governor.release(now, 0, Purpose::Frame)), why);
+    assert_eq!(governor.counters().bits(), 0);
+    assert_eq!(governor.close(now), Err(error));
+}
+
+#[test]
+fn a_datagram_above_the_block_is_refused_by_name() {
+    let world = World::new();
+    let mut governor = on(&world, WIDE, &[]);
+    let why = refusal(governor.release(world.moment.micros, 1_000, Purpose::Frame));
+    let bits = LinkCost::UdpIpv4.bits(1_000).unwrap();
+    let block = BLOCK;
+    assert_eq!(why, Refused::Ledger(LedgerError::AboveBlock { bits, block }));
+    assert!(goes(governor.release(world.moment.micros, 0, Purpose::Frame)));
 }

@@ -1,0 +1,137 @@
+//! The rolling windows of a governor, with the shares of repeats and handshakes in them. SPEC 7.2.
+
+use alloc::vec::Vec;
+
+use super::limits::{Limits, Refused};
+use super::{Span, part};
+use crate::ledger::State;
+use crate::permit::Purpose;
+use crate::window::Window;
+
+/// All windows; on the ledger's time, or the governor's if there is no ledger.
+#[derive(Debug)]
+pub(super) struct Spans {
+    spans: Vec<Paired>,
+    handshakes: Window,
+}
+
+#[derive(Debug)]
+struct Paired {
+    seconds: u32,
+    whole: Window,
+    repeats: Window,
+    /// Whether the operator has been told that it is nearly used up, and that it is.
+    told: [bool; 2],
+}
+
+/// What a window says when it has just come so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Crossed {
+    pub(super) seconds: u32,
+    pub(super) spent: u64,
+    pub(super) cap: u64,
+    /// The hard limit, else the soft one.
+    pub(super) is_full: bool,
+}
+
+impl Spans {
+    pub(super) fn new(limits: &Limits, spans: &[Span]) -> Self {
+        let mut strictest: Vec<Span> = Vec::new();
+        for span in spans {
+            match strictest.iter_mut().find(|known| known.seconds == span.seconds) {
+                Some(known) => known.bits = known.bits.min(span.bits),
+                None => strictest.push(*span),
+            }
+        }
+        let pair = |span: &Span| {
+            let length = u64::from(span.seconds) * MICROS;
+            Paired {
+                seconds: span.seconds,
+                whole: Window::new(length, span.bits),
+                repeats: Window::new(length, part(span.bits, limits.repeat_percent.min(REPEATS_MAX))),
+                told: [false; 2],
+            }
+        };
+        Self {
+            spans: strictest.iter().map(pair).collect(),
+            handshakes: Window::new(3600 * MICROS, limits.handshakes_per_hour),
+        }
+    }
+
+    /// Goes through what a ledger remembers: what was charged between two states counts at the later.
+    pub(super) fn replay(&mut self, past: &[State]) {
+        for pair in past.windows(2) {
+            let [before, now] = [pair[0], pair[1]];
+            let repeats = now.repeats.saturating_sub(before.repeats);
+            let handshakes = now.handshakes.saturating_sub(before.handshakes);
+            for span in &mut self.spans {
+                span.whole.add(now.time, now.spent.saturating_sub(before.spent));
+                span.repeats.add(now.time, repeats);
+            }
+            self.handshakes.add(now.time, handshakes);
+        }
+    }
+
+    /// When `bits` may leave: now (`None`) or at a time.
+    ///
+    /// # Errors
+    /// Never, or not now and it is no frame.
+    pub(super) fn wait(&mut self, time: u64, bits: u64, purpose: Purpose) -> Result<Option<u64>, Refused> {
+        if purpose == Purpose::Handshake && self.handshakes.wait(time, bits).is_some() {
+            return Err(Refused::HandshakeHour);
+        }
+        let mut latest = None;
+        for span in &mut self.spans {
+            let (seconds, cap) = (span.seconds, span.whole.cap());
+            if bits > cap {
+                return Err(Refused::AboveWindow { bits, seconds, cap });
+            }
+            let mut wait = span.whole.wait(time, bits);
+            if purpose == Purpose::Repeat {
+                wait = wait.max(span.repeats.wait(time, bits));
+            }
+            if wait.is_some() && purpose != Purpose::Frame {
+                return Err(Refused::WindowSpent { seconds });
+            }
+            latest = latest.max(wait);
+        }
+        Ok(latest)
+    }
+
+    pub(super) fn add(&mut self, time: u64, bits: u64, purpose: Purpose) {
+        for span in &mut self.spans {
+            span.whole.add(time, bits);
+            if purpose == Purpose::Repeat {
+                span.repeats.add(time, bits);
+            }
+        }
+        if purpose == Purpose::Handshake {
+            self.handshakes.add(time, bits);
+        }
+    }
+
+    /// Windows that have come to their soft or hard limit since the last call; `waits`: a charge had to wait. A window that
+    /// has come below its soft limit meanwhile may tell again.
+    pub(super) fn crossed(&mut self, soft_percent: u8, waits: bool, mut tell: impl FnMut(Crossed)) {
+        for span in &mut self.spans {
+            let (spent, cap, seconds) = (span.whole.sum(), span.whole.cap(), span.seconds);
+            let is_low = spent >= part(cap, soft_percent);
+            let is_full = is_low && (span.told[1] || waits || spent >= cap);
+            for (told, is, is_full) in [(span.told[0], is_low, false), (span.told[1], is_full, true)] {
+                if is && !told {
+                    tell(Crossed {
+                        seconds,
+                        spent,
+                        cap,
+                        is_full,
+                    });
+                }
+            }
+            span.told = [is_low, is_full];
+        }
+    }
+}
+
+const MICROS: u64 = 1_000_000;
+/// Percent of a window that repeats may take, whatever is configured.
+const REPEATS_MAX: u8 = 10;

@@ -1,0 +1,426 @@
+//! The ledger: what was charged since the weights were made, so that neither a crash nor a copy can undo it. SPEC 7.4-7.7.
+//!
+//! [`record`] is one record and its place in the chain, [`replay`] reads a file of them, [`witness`] holds heads elsewhere, [`start`] says
+//! whether a program may begin, and [`Ledger`] is the one writer. It *reserves before it sends*: a record on the disk says "up to here may have been
+//! charged" before a permit below that is given, and a crash counts all of it.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::order::{Action, Order, SignedOrder};
+use crate::permit::Purpose;
+use crate::store::Store;
+use replay::NO_ORDER;
+use start::{ledger_time, starts_within_an_hour};
+
+pub use error::LedgerError;
+pub(crate) use record::array;
+pub use record::{CONTENT_LEN, Cap, Entry, Hash, Limit, Malformed, OrderId, RECORD_LEN, Record, State};
+pub use replay::{CAPS_MAX, Chain, Corrupt, Flaw, KEYS_MAX, replay};
+pub use start::compare;
+pub use witness::{Head, SLOT_LEN, SlotWitness, Witness, held};
+
+mod error;
+mod record;
+mod replay;
+mod segment;
+mod start;
+mod witness;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use segment::next as next_segment;
+
+/// The time, as a ledger needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// The boot's number: another one after each boot.
+    pub boot: u64,
+    /// Microseconds since boot, on a clock that nobody sets.
+    pub micros: u64,
+    /// Seconds since 1970 on the wall clock, which anybody sets: it counts only from one boot to the next.
+    pub wall: u64,
+}
+
+/// What a program decides about the ledger that it opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The key of hashes, if the ledger has one.
+    pub key: Option<[u8; 32]>,
+    /// Bits that are reserved at a time, and all that a crash can count too much.
+    pub block: u64,
+    /// Starts within an hour of the ledger's time, at most.
+    pub starts_per_hour: u32,
+    /// Microseconds between two boots that windows may be credited with, at most, besides the time since boot.
+    pub off_max: u64,
+    /// Records of a segment, after which the next one begins.
+    pub segment: u64,
+}
+
+/// 1 Mbit at a time, 12 starts per hour, a day of time off, segments of 2.5 MiB.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            key: None,
+            block: 1 << 20,
+            starts_per_hour: 12,
+            off_max: 86_400_000_000,
+            segment: 16_384,
+        }
+    }
+}
+
+/// What a new ledger begins with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Genesis {
+    /// Drawn at random.
+    pub id: Hash,
+    /// BLAKE3 of the weights.
+    pub weights: Hash,
+    /// The operators' ed25519 public keys; none means that nothing can ever be raised.
+    pub operators: Vec<[u8; 32]>,
+    /// How many of them must sign.
+    pub threshold: u16,
+    /// The limits; a total among them, and the size of the weights, if it is to be known.
+    pub caps: Vec<Cap>,
+    /// Bits that had left before, by another ledger or by guess.
+    pub spent: u64,
+}
+
+/// The one writer of a ledger. Every error but a refused charge or order ends its use: fail closed.
+pub struct Ledger {
+    store: Box<dyn Store + Send>,
+    witnesses: Vec<Box<dyn Witness + Send>>,
+    settings: Settings,
+    chain: Chain,
+    /// What was charged up to now: `chain.state` and what came since.
+    live: State,
+    /// A witness that an order is about to replace: it may hold what is not to be believed.
+    lost: Option<u16>,
+    broken: Option<LedgerError>,
+}
+
+impl Ledger {
+    /// Begins a ledger where there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Exists`], [`LedgerError::NoWitness`]; [`LedgerError::Corrupt`] if `genesis` makes no ledger.
+    pub fn init(
+        mut store: Box<dyn Store + Send>,
+        mut witnesses: Vec<Box<dyn Witness + Send>>,
+        moment: Moment,
+        key: Option<&[u8; 32]>,
+        genesis: &Genesis,
+    ) -> Result<Head, LedgerError> {
+        if witnesses.is_empty() {
+            return Err(LedgerError::NoWitness);
+        }
+        for witness in &mut witnesses {
+            if witness.latest()?.is_some() {
+                return Err(LedgerError::Exists);
+            }
+        }
+        if store.read()?.is_some() {
+            return Err(LedgerError::Exists);
+        }
+        let (bytes, chain) = segment::first(key, moment, genesis)?;
+        store.stage(&bytes)?;
+        store.promote(None)?;
+        for witness in &mut witnesses {
+            witness.hold(&chain.at())?;
+        }
+        Ok(chain.at())
+    }
+
+    /// Reads, compares with the witnesses and with what other counters say was sent (`counts`, bits), applies an order
+    /// if one is given, and begins to write.
+    ///
+    /// # Errors
+    /// Any reason not to trust the ledger; and nothing is written, unless the order was good.
+    pub fn open(
+        mut store: Box<dyn Store + Send>,
+        mut witnesses: Vec<Box<dyn Witness + Send>>,
+        moment: Moment,
+        settings: Settings,
+        counts: &[u64],
+        order: Option<&SignedOrder>,
+    ) -> Result<Self, LedgerError> {
+        let bytes = store.read()?.ok_or(LedgerError::Missing)?;
+        let chain = replay(&bytes, settings.key.as_ref())?;
+        if witnesses.is_empty() {
+            return Err(LedgerError::NoWitness);
+        }
+        if let Some(order) = order {
+            order.verify(&chain, moment.wall)?;
+            if let Action::Witness(index) = order.order.action
+                && usize::from(index) >= witnesses.len()
+            {
+                return Err(crate::order::OrderError::Subject.into());
+            }
+        }
+        let mut highest = counts.iter().copied().max().unwrap_or(0);
+        for (index, witness) in (0..).zip(&mut witnesses) {
+            let held = witness.latest()?;
+            let is_replaced = order.is_some_and(|order| order.order.action == Action::Witness(index));
+            match compare(&chain, index, held) {
+                Err(why) if !is_replaced => return Err(why),
+                _ => {}
+            }
+            if let Some(held) = held
+                && held.id == chain.id
+            {
+                highest = highest.max(held.count);
+            }
+        }
+        let time = ledger_time(&chain.state, moment, settings.off_max)?;
+        let starts = starts_within_an_hour(&chain, time);
+        if starts >= settings.starts_per_hour {
+            return Err(LedgerError::Restarts { starts });
+        }
+        // What was reserved and not given back may have been sent.
+        let count = chain.state.reserved.max(highest);
+        let live = State {
+            time,
+            boot_micros: moment.micros,
+            wall: moment.wall,
+            boot: moment.boot,
+            spent: count,
+            reserved: count,
+            ..chain.state
+        };
+        let mut ledger = Self {
+            store,
+            witnesses,
+            settings,
+            chain,
+            live,
+            lost: order.and_then(|order| match order.order.action {
+                Action::Witness(index) => Some(index),
+                Action::Cap(_) => None,
+            }),
+            broken: None,
+        };
+        // Those that missed the last write get it before the next one.
+        ledger.tell()?;
+        if let Some(order) = order {
+            ledger.obey(&order.order)?;
+        }
+        ledger.live.starts = ledger.live.starts.saturating_add(1);
+        ledger.append(Entry::Open)?;
+        Ok(ledger)
+    }
+
+    /// Charges `bits` at `micros` since boot; when it returns, no crash can undo that. Most calls touch no disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::TotalSpent`], [`LedgerError::AboveBlock`]: not charged. Others: nothing may be sent any more.
+    pub fn draw(&mut self, micros: u64, bits: u64, purpose: Purpose) -> Result<(), LedgerError> {
+        if let Some(why) = self.broken {
+            return Err(why);
+        }
+        let total = self.total();
+        let spent = self.live.spent.checked_add(bits).filter(|&spent| spent <= total);
+        let spent = spent.ok_or(LedgerError::TotalSpent)?;
+        if spent > self.live.reserved {
+            self.reserve(micros, bits)?;
+        }
+        self.live.spent = spent;
+        match purpose {
+            Purpose::Frame => {}
+            Purpose::Repeat => self.live.repeats += bits,
+            Purpose::Handshake => self.live.handshakes += bits,
+        }
+        self.live.datagrams += 1;
+        Ok(())
+    }
+
+    /// Gives back what is reserved and was not charged, and ends.
+    ///
+    /// # Errors
+    /// The disk's; then the next start counts what was reserved.
+    pub fn close(mut self, micros: u64) -> Result<(), LedgerError> {
+        self.live.reserved = self.live.spent;
+        self.advance(micros);
+        self.append(Entry::Close)
+    }
+
+    /// Lowers a limit, or adds one. From now on that is the limit.
+    ///
+    /// # Errors
+    /// [`LedgerError::Cap`] if that would raise it, and nothing changes.
+    pub fn lower(&mut self, micros: u64, cap: Cap) -> Result<(), LedgerError> {
+        let known = self.chain.cap(cap.limit);
+        if cap.limit == Limit::Weights
+            || known.is_some_and(|known| cap.bits > known)
+            || (known.is_none() && self.chain.caps.len() >= CAPS_MAX)
+        {
+            return Err(LedgerError::Cap);
+        }
+        self.advance(micros);
+        self.append(Entry::Cap { cap, order: NO_ORDER })
+    }
+
+    /// Begins a new segment with what the next programs need of this one; the old one is kept beside it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn rotate(&mut self, micros: u64) -> Result<(), LedgerError> {
+        if let Some(why) = self.broken {
+            return Err(why);
+        }
+        self.advance(micros);
+        let result = self.replace_segment();
+        self.remember(result)
+    }
+
+    /// Where it ends.
+    pub const fn head(&self) -> Head {
+        self.chain.at()
+    }
+
+    /// What is on the disk.
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What was charged up to now.
+    pub const fn state(&self) -> &State {
+        &self.live
+    }
+
+    /// The total.
+    pub fn total(&self) -> u64 {
+        // A chain without a total is no chain: replay refuses it.
+        self.chain.cap(Limit::Total).unwrap_or(0)
+    }
+
+    /// Why it lets nothing out any more.
+    pub const fn broken(&self) -> Option<LedgerError> {
+        self.broken
+    }
+
+    /// The ledger's time at `micros` since boot.
+    pub const fn time(&self, micros: u64) -> u64 {
+        let passed = micros.saturating_sub(self.live.boot_micros);
+        self.live.time.saturating_add(passed)
+    }
+
+    fn reserve(&mut self, micros: u64, bits: u64) -> Result<(), LedgerError> {
+        if bits > self.settings.block {
+            return Err(LedgerError::AboveBlock {
+                bits,
+                block: self.settings.block,
+            });
+        }
+        if self.chain.records.len() as u64 >= self.settings.segment {
+            self.rotate(micros)?;
+        }
+        // A block above what was charged, not above what was reserved: a crash counts one block too much at most.
+        let block = self.live.spent.saturating_add(self.settings.block);
+        self.live.reserved = block.min(self.total()).max(self.live.reserved);
+        self.advance(micros);
+        self.append(Entry::Reserve)
+    }
+
+    fn obey(&mut self, order: &Order) -> Result<(), LedgerError> {
+        let id = order.id();
+        self.live.order = order.number;
+        self.append(match order.action {
+            Action::Cap(cap) => Entry::Cap { cap, order: id },
+            Action::Witness(index) => Entry::Witness { index, order: id },
+        })?;
+        // Only when the ledger holds the highest count may a witness forget it.
+        if let Some(index) = self.lost.take()
+            && let Some(witness) = self.witnesses.get_mut(usize::from(index))
+        {
+            witness.renew(&self.chain.at())?;
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, micros: u64) {
+        self.live.time = self.time(micros);
+        self.live.boot_micros = self.live.boot_micros.max(micros);
+    }
+
+    /// Writes a record of the state as it is now; then the witnesses hear of it.
+    fn append(&mut self, entry: Entry) -> Result<(), LedgerError> {
+        if let Some(why) = self.broken {
+            return Err(why);
+        }
+        let result = self.write(entry);
+        self.remember(result)
+    }
+
+    fn write(&mut self, entry: Entry) -> Result<(), LedgerError> {
+        let record = Record {
+            entry,
+            seq: self.chain.seq + 1,
+            state: self.live,
+        };
+        let at = (self.chain.records.len() * RECORD_LEN) as u64;
+        let before = self.chain.head;
+        let (bytes, hash) = record.seal(self.settings.key.as_ref(), &before);
+        // By the reader's own rules, so that nothing is ever written that would be refused.
+        self.chain.take(&record, before, hash).map_err(|flaw| Corrupt {
+            record: at / RECORD_LEN as u64,
+            flaw,
+        })?;
+        self.chain.torn = 0;
+        self.store.write(at, &bytes)?;
+        self.store.sync()?;
+        self.tell()
+    }
+
+    fn replace_segment(&mut self) -> Result<(), LedgerError> {
+        let (bytes, chain) = segment::next(self.settings.key.as_ref(), &self.chain, self.live)?;
+        self.store.stage(&bytes)?;
+        self.store.promote(Some(self.chain.seq))?;
+        self.chain = chain;
+        self.tell()
+    }
+
+    fn tell(&mut self) -> Result<(), LedgerError> {
+        let head = self.chain.at();
+        for (index, witness) in (0..).zip(&mut self.witnesses) {
+            if self.lost != Some(index) && witness.latest()? != Some(head) {
+                witness.hold(&head)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first error sticks.
+    fn remember(&mut self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.broken = self.broken.or_else(|| result.err());
+        result
+    }
+}
+
+impl Chain {
+    /// Its end.
+    pub const fn at(&self) -> Head {
+        Head {
+            id: self.id,
+            seq: self.seq,
+            count: self.state.reserved,
+            hash: self.head,
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Ledger");
+        out.field("head", &self.head()).field("live", &self.live);
+        out.field("broken", &self.broken).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of a ledger that begins so.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn first_segment(key: Option<&[u8; 32]>, moment: Moment, genesis: &Genesis) -> Vec<u8> {
+    segment::first(key, moment, genesis).expect("a ledger").0
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

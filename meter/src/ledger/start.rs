@@ -1,0 +1,59 @@
+//! Whether a program may begin: what the witnesses, the clocks and earlier starts say. SPEC 7.5, 7.6.
+
+use super::record::State;
+use super::replay::Chain;
+use super::segment::is_carried;
+use super::witness::Head;
+use super::{LedgerError, Moment};
+
+/// Whether a witness has seen what the ledger holds. It may lack the last write, which crashed before it could be told;
+/// nothing was permitted on its strength. SPEC 7.5.
+///
+/// # Errors
+/// How they differ.
+pub fn compare(chain: &Chain, index: u16, held: Option<Head>) -> Result<(), LedgerError> {
+    let head = held.ok_or(LedgerError::WitnessMissing { index })?;
+    let (held, seq) = (head.seq, chain.seq);
+    if head.id != chain.id {
+        return Err(LedgerError::WitnessForeign { index });
+    }
+    if held > seq {
+        return Err(LedgerError::Behind { index, held, seq });
+    }
+    let behind = LedgerError::WitnessBehind { index, held, seq };
+    // Records that came after it; 0 if it has the last one.
+    let later = usize::try_from(seq - held).map_err(|_| behind)?;
+    let known = chain.records.len().checked_sub(later).ok_or(behind)?;
+    let hash = match known.checked_sub(1) {
+        Some(last) => chain.records[last].0,
+        None => chain.older,
+    };
+    if hash != head.hash {
+        return Err(LedgerError::Forked { index, held });
+    }
+    let writes = chain.records[known..].iter();
+    let writes = writes.filter(|(_, entry)| !is_carried(entry)).count();
+    if writes > 1 { Err(behind) } else { Ok(()) }
+}
+
+/// The ledger's time at a start. SPEC 7.6.
+pub(super) fn ledger_time(last: &State, moment: Moment, off_max: u64) -> Result<u64, LedgerError> {
+    let passed = if moment.boot == last.boot {
+        let passed = moment.micros.checked_sub(last.boot_micros);
+        passed.ok_or(LedgerError::ClockWentBack {
+            now: moment.micros,
+            last: last.boot_micros,
+        })?
+    } else {
+        // All since boot has passed for certain; of the time before, what the wall clock says, but not more than a limit.
+        let by_wall = moment.wall.saturating_sub(last.wall).saturating_mul(1_000_000);
+        by_wall.clamp(moment.micros, moment.micros.saturating_add(off_max))
+    };
+    Ok(last.time.saturating_add(passed))
+}
+
+/// Starts in the last hour of the ledger's time, or a little more than that.
+pub(super) fn starts_within_an_hour(chain: &Chain, time: u64) -> u32 {
+    let before = chain.before(time, 3_600_000_000);
+    chain.state.starts - before.map_or(0, |state| state.starts)
+}
