@@ -1,19 +1,47 @@
 //! The only place of this program that reads a clock.
 
+use std::io;
+use weir_meter::ledger::Moment;
 use weir_wire::Instant;
 
 /// Microseconds since this program started, on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(std::time::Instant);
+pub(crate) struct Clock {
+    start: std::time::Instant,
+    /// What all clocks showed then.
+    moment: Moment,
+}
 
 impl Clock {
     #[allow(clippy::disallowed_methods)]
-    pub(crate) fn start() -> Self {
-        Self(std::time::Instant::now())
+    pub(crate) fn start() -> io::Result<Self> {
+        Ok(Self {
+            start: std::time::Instant::now(),
+            moment: weir_ledger::moment()?,
+        })
+    }
+
+    /// What all clocks show: those of the start, and what has passed since.
+    pub(crate) fn moment(&self) -> Moment {
+        let passed = self.now().micros();
+        Moment {
+            micros: self.moment.micros + passed,
+            wall: self.moment.wall.saturating_add(passed / 1_000_000),
+            ..self.moment
+        }
+    }
+
+    /// The governor's time, since boot, of a time of this program; and back.
+    pub(crate) fn since_boot(&self, now: Instant) -> u64 {
+        self.moment.micros.saturating_add(now.micros())
+    }
+
+    pub(crate) fn since_start(&self, micros: u64) -> Instant {
+        Instant::from_micros(micros.saturating_sub(self.moment.micros))
     }
 
     pub(crate) fn now(&self) -> Instant {
-        let micros = self.0.elapsed().as_micros();
+        let micros = self.start.elapsed().as_micros();
         Instant::from_micros(u64::try_from(micros).expect("584,000 years have not passed"))
     }
 }

@@ -11,8 +11,8 @@ use signal_hook_mio::v1_0::Signals;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use weir_link::{Link, Metered, Sent, governed_purpose};
-use weir_meter::{Governor, Refused, Release};
-use weir_wire::{InnerEvent, Instant, Purpose};
+use weir_meter::{Governor, Release};
+use weir_wire::{InnerEvent, Purpose};
 
 /// Everything the loop turns around.
 pub(crate) struct Io<L> {
@@ -42,9 +42,11 @@ impl<L: Link> Io<L> {
     pub(crate) fn run(mut self, mut signals: Option<Signals>) -> anyhow::Result<()> {
         let result = self.turn_until_stopped(&mut signals);
         self.status.log(self.clock.now(), &self.pump, &self.governor);
+        let closed = self.governor.close(self.clock.since_boot(self.clock.now()));
         // Why the engine ended is worth more than that it did.
         self.engine.join()?;
-        result
+        result?;
+        closed.context("the ledger was not closed; what it had reserved counts as spent")
     }
 
     fn turn_until_stopped(&mut self, signals: &mut Option<Signals>) -> anyhow::Result<()> {
@@ -75,7 +77,7 @@ impl<L: Link> Io<L> {
             }
             self.transmit(&mut out)?;
             self.hand_over();
-            self.status.poll(self.clock.now(), &self.pump, &self.governor);
+            self.status.poll(self.clock.now(), &self.pump, &mut self.governor);
 
             let now = self.clock.now();
             let mut wait = self.pump.poll_at().map_or(NAP, |at| at.since(now).min(NAP));
@@ -105,7 +107,9 @@ impl<L: Link> Io<L> {
             let Some(len) = self.link.recv(datagram)? else {
                 return Ok(false);
             };
-            if let Err(why) = self.pump.recv(self.clock.now(), &datagram[..len]) {
+            let now = self.clock.now();
+            self.governor.received(self.clock.since_boot(now), len);
+            if let Err(why) = self.pump.recv(now, &datagram[..len]) {
                 tracing::debug!(%why, len, "a datagram had no effect");
             }
         }
@@ -116,9 +120,10 @@ impl<L: Link> Io<L> {
     fn transmit(&mut self, out: &mut Vec<u8>) -> anyhow::Result<()> {
         let now = self.clock.now();
         while let Some(transmit) = self.pump.poll_transmit(now, out) {
+            let purpose = governed_purpose(transmit.purpose);
             match self
                 .governor
-                .release(now.micros(), out.len(), governed_purpose(transmit.purpose))
+                .release(self.clock.since_boot(now), out.len(), purpose)
             {
                 Release::Go(permit) => match self.link.send(permit, out)? {
                     Sent::Whole => {}
@@ -134,14 +139,14 @@ impl<L: Link> Io<L> {
                     }
                 },
                 Release::At(at) => {
-                    self.pump.put_back(transmit, Instant::from_micros(at));
+                    self.pump.put_back(transmit, self.clock.since_start(at));
                     continue;
                 }
                 Release::Refuse(why) => {
                     self.status.refused(why, transmit.purpose);
                     // SPEC 7.2: what can never leave would leave outer waiting for ever.
                     if why.is_final() && transmit.purpose != Purpose::Control {
-                        self.pump.give_up(now, why == Refused::TotalSpent);
+                        self.pump.give_up(now, why.is_end());
                         return Ok(());
                     }
                 }

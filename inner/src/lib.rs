@@ -33,6 +33,7 @@ use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use std::io::IsTerminal;
+use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 /// Runs the server until SIGTERM or SIGINT. Logs go to stderr, filtered by `RUST_LOG` (`info` without it).
@@ -50,4 +51,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(&args)?;
     let signals = Signals::new([SIGTERM, SIGINT]).context("signals")?;
     server::run(&config, signals)
+}
+
+/// What a program that ends with this error exits with: each reason of a ledger's has a number of its own
+/// (docs/operations.md), any other is 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let ledger = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<weir_ledger::Error>());
+    ledger.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
 }

@@ -1,6 +1,7 @@
 //! The inner server as a program of its own; `weir inner` is the same.
 
 use clap::Parser;
+use std::process::ExitCode;
 
 /// Runs the strong model, and lets out its answers as coded frames
 #[derive(Parser)]
@@ -10,6 +11,12 @@ struct Flags {
     args: weir_inner::Args,
 }
 
-fn main() -> anyhow::Result<()> {
-    weir_inner::run(Flags::parse().args)
+fn main() -> ExitCode {
+    match weir_inner::run(Flags::parse().args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir-inner: {error:#}");
+            weir_inner::exit_code(&error)
+        }
+    }
 }

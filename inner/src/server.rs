@@ -19,8 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use weir_codec::Settings;
+use weir_ledger::Paths;
 use weir_link::{Address, Link, Metered, Udp};
-use weir_meter::Governor;
+use weir_meter::ledger::{Limit, Settings as LedgerSettings};
+use weir_meter::{Governor, LinkCost};
 use weir_model::Predict;
 use weir_setup::Weak;
 use weir_setup::weak::Layout;
@@ -113,18 +115,9 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         "link.mtu: {} bytes on a link that takes {mtu}",
         config.link.mtu
     );
-    // A frame that is refused for its length would never leave.
-    let dearest = link.cost().bits(config.link.mtu).unwrap_or(u64::MAX);
-    let dearest = dearest.saturating_add(config.meter.side_bits);
-    ensure!(
-        dearest <= config.meter.burst,
-        "meter.burst: {} bits, but the longest datagram is charged {dearest}",
-        config.meter.burst
-    );
-    let (clock, poll) = (Clock::start(), Poll::new()?);
+    let (clock, poll) = (Clock::start().context("clock")?, Poll::new()?);
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-    let governor =
-        Governor::new(clock.now().micros(), link.cost(), (&config.meter).into()).context("meter")?;
+    let governor = governor(config, &clock, link.cost())?;
     let session = InnerConfig {
         caps: Caps {
             prompt_tokens: model.max_context().min(PROMPT_MAX),
@@ -153,4 +146,58 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
     };
     tracing::info!(link = %address, batches = config.session.batches, "ready");
     Ok((io, waker))
+}
+
+/// The budget: on the ledger, if there is one.
+fn governor(config: &Config, clock: &Clock, cost: LinkCost) -> anyhow::Result<Governor> {
+    let meter = &config.meter;
+    let tick = u64::from(config.session.tick_ms) * 1_000;
+    let (limits, spans) = (meter.limits(tick), meter.spans());
+    // A frame that is refused for its length would never leave.
+    let dearest = limits.dearest(cost, config.link.mtu).unwrap_or(u64::MAX);
+    let mut room = vec![("meter.burst", limits.burst)];
+    room.extend(spans.iter().map(|span| ("meter.windows", span.bits)));
+    let Some(ledger) = &meter.ledger else {
+        tracing::warn!(
+            "NO LEDGER: the budget is in memory, and every restart begins it anew; set meter.ledger where weights are guarded"
+        );
+        fits(&room, dearest)?;
+        return Governor::with_ledger(None, clock.moment().micros, cost, limits, &spans).context("meter");
+    };
+    let key = meter
+        .ledger_key
+        .as_deref()
+        .map(weir_ledger::read_key)
+        .transpose()?;
+    let settings = LedgerSettings {
+        key,
+        block: meter.block,
+        starts_per_hour: meter.starts_per_hour,
+        off_max: meter.off_max_s.saturating_mul(1_000_000),
+        ..LedgerSettings::default()
+    };
+    let paths = Paths {
+        ledger: ledger.clone(),
+        witnesses: meter.witnesses.clone(),
+    };
+    let ledger = weir_ledger::open(&paths, clock.moment(), settings, &[], None)?;
+    let windows = ledger.chain().caps.iter();
+    let windows = windows.filter(|cap| matches!(cap.limit, Limit::Window(_)));
+    room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
+    room.push(("meter.block", meter.block));
+    fits(&room, dearest)?;
+    let (spent, total) = (ledger.state().spent, ledger.total());
+    tracing::info!(path = %paths.ledger.display(), spent, total, starts = ledger.state().starts, "ledger open");
+    Governor::with_ledger(Some(ledger), clock.moment().micros, cost, limits, &spans).context("meter")
+}
+
+/// Each limit must let the longest datagram out.
+fn fits(room: &[(&str, u64)], dearest: u64) -> anyhow::Result<()> {
+    for (name, bits) in room {
+        ensure!(
+            dearest <= *bits,
+            "{name}: {bits} bits, but the longest datagram is charged up to {dearest}"
+        );
+    }
+    Ok(())
 }

@@ -9,7 +9,6 @@ use weir_wire::{Instant, Purpose};
 pub(crate) struct Status {
     every: Option<Duration>,
     next: Instant,
-    low: bool,
     last: Option<Refused>,
     last_error: Option<i32>,
 }
@@ -21,18 +20,15 @@ impl Status {
         Self {
             every,
             next: every.map_or(now, |every| now + every),
-            low: false,
             last: None,
             last_error: None,
         }
     }
 
     /// Says what is due.
-    pub(crate) fn poll(&mut self, now: Instant, pump: &Pump, governor: &Governor) {
-        if governor.is_low() && !self.low {
-            self.low = true;
-            let (spent, total) = (governor.counters().bits(), governor.limits().total);
-            tracing::warn!(spent, total, "ALARM: the upload budget is running out");
+    pub(crate) fn poll(&mut self, now: Instant, pump: &Pump, governor: &mut Governor) {
+        while let Some(alarm) = governor.poll_alarm() {
+            tracing::warn!("ALARM: {alarm}");
         }
         if let Some(every) = self.every
             && self.next <= now
@@ -86,6 +82,7 @@ impl Status {
             code_bits_per_token = per_token(code_bits as f64),
             link_bits = spent.bits(),
             link_bits_left = governor.left(),
+            lifetime_bits = governor.spent().0,
             repeats = spent.repeats.datagrams,
             handshakes = spent.handshakes.datagrams,
             refused = spent.refused,
