@@ -1,7 +1,7 @@
 //! The `weir` tool: everything of Weir that has a command line.
 //!
 //! `demo` and `trace` make tokens, `bench` measures what they cost, `compress` and `decompress` put the codec to work
-//! on files; `inner`, `outer` and `train` hand over to the crates of these names.
+//! on files, `ledger` and `plan` look after the budget; `inner`, `outer` and `train` hand over to the crates of these names.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,10 @@ mod container;
 mod convert;
 mod demo;
 mod files;
+mod ledger;
 mod models;
+mod number;
+mod plan;
 mod plot;
 mod progress;
 mod prompts;
@@ -49,6 +52,9 @@ enum Command {
     Compress(Box<compress::CompressArgs>),
     Decompress(Box<compress::DecompressArgs>),
     Convert(convert::Args),
+    #[command(subcommand)]
+    Ledger(Box<ledger::Command>),
+    Plan(Box<plan::Args>),
     Train(Box<train::Args>),
 }
 
@@ -57,7 +63,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {error:#}");
-            ExitCode::FAILURE
+            weir_inner::exit_code(&error)
         }
     }
 }
@@ -78,6 +84,8 @@ fn run(command: Command) -> Result<()> {
         Command::Compress(args) => compress::compress(&args),
         Command::Decompress(args) => compress::decompress(&args),
         Command::Convert(args) => convert::run(&args),
+        Command::Ledger(command) => ledger::run(&command),
+        Command::Plan(args) => plan::run(&args),
         Command::Train(args) => train::run(*args),
     }
 }

@@ -1,0 +1,320 @@
+//! `weir ledger` and `weir plan` as an operator runs them, and a server on a ledger.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder with a ledger for a file of 1,000,000 bytes, three operators and two witnesses.
+struct Vault {
+    folder: TempDir,
+}
+
+impl Vault {
+    fn new() -> Self {
+        let vault = Self::without_ledger();
+        let weights = vault.path("weights");
+        fs::write(&weights, vec![7; 1_000_000]).unwrap();
+        for operator in ["a", "b", "c"] {
+            vault.done("ledger keygen", &[], &[operator]);
+        }
+        vault.done("ledger keygen", &[], &["key"]);
+        let args = [
+            "--weights",
+            "@weights",
+            "--total",
+            "10%",
+            "--window",
+            "hour=20kB",
+            "--operator",
+            "@a.pub",
+            "--operator",
+            "@b.pub",
+            "--operator",
+            "@c.pub",
+            "--threshold",
+            "2",
+        ];
+        vault.done("ledger init", &args, &[]);
+        vault
+    }
+
+    fn without_ledger() -> Self {
+        Self {
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs `weir` with `args`, `@x` being the folder's file x; commands that take a ledger get it and its witnesses.
+    fn run(&self, command: &str, args: &[&str], files: &[&str]) -> Output {
+        let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+        weir.args(command.split(' '));
+        let takes_ledger = !command.ends_with("keygen") && !command.ends_with("sign");
+        if takes_ledger {
+            weir.arg(self.path("ledger")).arg("--key").arg(self.path("key"));
+            weir.arg("--witness")
+                .arg(self.path("w0"))
+                .arg("--witness")
+                .arg(self.path("w1"));
+        }
+        for arg in args {
+            match arg.strip_prefix('@') {
+                Some(name) => weir.arg(self.path(name)),
+                None => weir.arg(arg),
+            };
+        }
+        weir.args(files.iter().map(|name| self.path(name)));
+        weir.output().unwrap()
+    }
+
+    fn done(&self, command: &str, args: &[&str], files: &[&str]) -> String {
+        let output = self.run(command, args, files);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "weir {command} {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it says when it refuses, with this exit code.
+    fn refused(&self, code: i32, command: &str, args: &[&str]) -> String {
+        let output = self.run(command, args, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "weir {command} {args:?}: {said}"
+        );
+        said
+    }
+
+    fn shown(&self) -> Value {
+        serde_json::from_str(&self.done("ledger show", &["--json"], &[])).unwrap()
+    }
+
+    fn order(&self, what: &[&str], signers: &[&str]) {
+        let mut args = what.to_vec();
+        args.extend(["--out", "@order"]);
+        self.done("ledger order make", &args, &[]);
+        for signer in signers {
+            let secret = format!("@{signer}");
+            let operators = [
+                "--operator",
+                "@a.pub",
+                "--operator",
+                "@b.pub",
+                "--operator",
+                "@c.pub",
+            ];
+            let args = [&["@order", "--secret", &secret], operators.as_slice()].concat();
+            self.done("ledger order sign", &args, &[]);
+        }
+    }
+}
+
+#[test]
+fn a_ledger_is_begun_read_and_verified() {
+    let vault = Vault::new();
+    let shown = vault.shown();
+    assert_eq!(shown["total"], 800_000);
+    assert_eq!(shown["weights_bits"], 8_000_000);
+    assert_eq!(shown["weights"], blake3_of(&vec![7; 1_000_000]));
+    assert_eq!(shown["windows"][0]["bits"], 160_000);
+    assert_eq!(shown["operators"].as_array().unwrap().len(), 3);
+    let table = vault.done("ledger show", &[], &[]);
+    assert!(table.contains("witness 1") && table.contains("agrees"), "{table}");
+    let verdict = vault.done("ledger verify", &[], &[]);
+    assert!(
+        verdict.starts_with("8 records in 1 segments and 2 witnesses agree"),
+        "{verdict}"
+    );
+    let lines = vault.done("ledger export", &[], &[]);
+    let kinds: Vec<String> = lines
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["kind"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(kinds, ["id", "weights", "key", "key", "key", "cap", "cap", "cap"]);
+    // Never a second time.
+    let again = ["--weights", "@weights", "--total", "1%"];
+    assert!(vault.refused(11, "ledger init", &again).contains("already"));
+}
+
+fn blake3_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
+#[test]
+fn limits_fall_freely_and_rise_by_order_of_two() {
+    let vault = Vault::new();
+    vault.done("ledger lower", &["--total", "50kB", "--window", "day=40kB"], &[]);
+    assert_eq!(vault.shown()["total"], 400_000);
+    vault.refused(24, "ledger lower", &["--total", "51kB"]);
+    vault.order(&["--total", "20%"], &["a"]);
+    assert!(
+        vault
+            .refused(25, "ledger order apply", &["--order", "@order"])
+            .contains("1 operators have signed")
+    );
+    vault.order(&["--total", "20%"], &["a", "c"]);
+    vault.done("ledger order apply", &["--order", "@order"], &[]);
+    let shown = vault.shown();
+    assert_eq!(
+        (&shown["total"], &shown["order"]),
+        (&Value::from(1_600_000), &Value::from(1))
+    );
+    assert!(
+        vault
+            .refused(25, "ledger order apply", &["--order", "@order"])
+            .contains("applied already")
+    );
+    vault.done("ledger verify", &[], &[]);
+}
+
+#[test]
+fn what_was_done_to_the_files_is_refused_with_a_code_of_its_own() {
+    let vault = Vault::new();
+    vault.done("ledger lower", &["--total", "50kB"], &[]);
+    let ledger = fs::read(vault.path("ledger")).unwrap();
+    let lower = ["--total", "1kB"];
+    let with = |bytes: &[u8], code| {
+        fs::write(vault.path("ledger"), bytes).unwrap();
+        vault.refused(code, "ledger lower", &lower);
+        vault.refused(code, "ledger verify", &[]);
+    };
+    with(&ledger[..ledger.len() - 160], 17);
+    let mut damaged = ledger.clone();
+    damaged[200] ^= 1;
+    with(&damaged, 13);
+    fs::write(vault.path("ledger"), &ledger).unwrap();
+    let witness = fs::read(vault.path("w1")).unwrap();
+    fs::remove_file(vault.path("w1")).unwrap();
+    vault.refused(15, "ledger lower", &lower);
+    // An order begins it anew.
+    vault.order(&["--lost-witness", "1"], &["b", "c"]);
+    vault.done("ledger order apply", &["--order", "@order"], &[]);
+    vault.done("ledger verify", &[], &[]);
+    // The old one, put back, is behind.
+    fs::write(vault.path("w1"), &witness).unwrap();
+    vault.refused(19, "ledger lower", &lower);
+    fs::remove_file(vault.path("ledger")).unwrap();
+    vault.refused(10, "ledger lower", &lower);
+}
+
+/// A server on the ledger: it holds the lock, charges, dies by SIGKILL, and the count is at least what came.
+#[test]
+fn a_server_that_is_killed_has_counted_all_that_came() {
+    let vault = Vault::new();
+    let outer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    outer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let inner = free.local_addr().unwrap();
+    drop(free);
+    let config = format!(
+        "[link]\nlocal = 'udp://{inner}'\npeer = 'udp://{}'\nquarantine_ms = 0\n[meter]\nledger = '{}'\nledger_key = '{}'\n\
+         witnesses = ['{}', '{}']\nblock = 40000\n",
+        outer.local_addr().unwrap(),
+        vault.path("ledger").display(),
+        vault.path("key").display(),
+        vault.path("w0").display(),
+        vault.path("w1").display(),
+    );
+    fs::write(vault.path("inner.toml"), config).unwrap();
+    let mut received = 0;
+    for _ in 0..3 {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .arg("inner")
+            .arg("--config")
+            .arg(vault.path("inner.toml"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // A Hello of another version is answered with a refusal, which is charged.
+        let mut buffer = [0; 2048];
+        let mut answers = 0;
+        while answers < 3 {
+            assert!(server.try_wait().unwrap().is_none(), "the server has ended");
+            let _ = outer.send_to(&foreign_hello(), inner);
+            if let Ok(len) = outer.recv(&mut buffer) {
+                received += (8 + 14 + (28 + len as u64).max(46) + 4 + 12) * 8;
+                answers += 1;
+            }
+        }
+        // Nobody else has it meanwhile.
+        vault.refused(30, "ledger lower", &["--total", "1kB"]);
+        server.kill().unwrap();
+        server.wait().unwrap();
+        while let Ok(len) = outer.recv(&mut buffer) {
+            received += (8 + 14 + (28 + len as u64).max(46) + 4 + 12) * 8;
+        }
+    }
+    vault.done("ledger verify", &[], &[]);
+    let shown = vault.shown();
+    let reserved = shown["reserved"].as_u64().unwrap();
+    assert!(reserved >= received, "{reserved} counted, {received} came");
+    // Side bits are at most 138 for each of few datagrams; else a block for each crash.
+    assert!(
+        reserved <= received + 3 * 40_000 + 100 * 138,
+        "{reserved} counted, {received} came"
+    );
+    assert_eq!(shown["starts"], 3);
+}
+
+/// Any Hello: it has the header that all versions share (SPEC 6.3), and version 2.
+fn foreign_hello() -> Vec<u8> {
+    let mut hello = vec![0x20, 0b10, 0, 16, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let crc = crc32(&[&hello[..4], &hello[8..]].concat());
+    hello[4..8].copy_from_slice(&crc.to_be_bytes());
+    hello
+}
+
+/// CRC-32 as SPEC 5 has it, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
+        })
+    })
+}
+
+#[test]
+fn a_plan_is_printed_and_drawn() {
+    let vault = Vault::without_ledger();
+    let stem = vault.path("plan");
+    let output = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args("plan --weights-bytes 1e14 --tokens 8e14 --bits-per-token 0.1 --cap-bytes-per-day 1e10 --json --plot".split(' '))
+        .arg(&stem)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(
+        (plan["upload_bytes"].as_f64().unwrap() - 1e13).abs() < 1.0,
+        "{plan}"
+    );
+    assert!(
+        (plan["uploads_over_weights"].as_f64().unwrap() - 0.1).abs() < 1e-9,
+        "{plan}"
+    );
+    assert!(
+        (plan["caps"][0]["days_to_exfiltrate"].as_f64().unwrap() - 1e4).abs() < 1e-6,
+        "{plan}"
+    );
+    let svg = fs::read_to_string(stem.with_extension("svg")).unwrap();
+    assert!(svg.contains("<svg") && svg.contains("cap, bytes a day"));
+    assert!(
+        fs::read(stem.with_extension("png"))
+            .unwrap()
+            .starts_with(b"\x89PNG")
+    );
+}
