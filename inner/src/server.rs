@@ -151,7 +151,11 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
 /// The budget: on the ledger, if there is one.
 fn governor(config: &Config, clock: &Clock, cost: LinkCost) -> anyhow::Result<Governor> {
     let meter = &config.meter;
-    let tick = u64::from(config.session.tick_ms) * 1_000;
+    // Where every tick has its frame, moments say nothing.
+    let tick = match config.session.shape.as_str() {
+        "constant" => 0,
+        _ => u64::from(config.session.tick_ms) * 1_000,
+    };
     let (limits, spans) = (meter.limits(tick), meter.spans());
     // A frame that is refused for its length would never leave.
     let dearest = limits.dearest(cost, config.link.mtu).unwrap_or(u64::MAX);

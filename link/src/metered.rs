@@ -54,7 +54,7 @@ impl<L: Link> Metered<L> {
 /// The budget that a datagram of inner's session is charged to. SPEC 7.2.
 pub const fn governed_purpose(purpose: weir_wire::Purpose) -> Purpose {
     match purpose {
-        weir_wire::Purpose::Frame => Purpose::Frame,
+        weir_wire::Purpose::Frame | weir_wire::Purpose::Idle => Purpose::Frame,
         weir_wire::Purpose::Repeat => Purpose::Repeat,
         weir_wire::Purpose::Control => Purpose::Handshake,
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use weir_codec::{Sampling, Settings};
-use weir_wire::{CheckWidth, Format, IdWidth, Parameters};
+use weir_wire::{CheckWidth, Format, IdWidth, Parameters, Shape};
 
 use crate::file::set;
 
@@ -31,6 +31,9 @@ pub struct SessionArgs {
     /// Least weir.tau of a request; 1 allows lossless answers only; both ends alike [default: 0.01]
     #[arg(long, value_name = "TAU")]
     pub least_tau: Option<f32>,
+    /// How long frames are made: sealed, bucketed or constant; both ends alike [default: sealed]
+    #[arg(long, value_name = "SHAPE")]
+    pub shape: Option<String>,
 }
 
 /// Section `[session]`: what goes into the opening. A difference between the ends is an error at once.
@@ -55,6 +58,8 @@ pub struct SessionConfig {
     pub retokenize: bool,
     /// Least `weir.tau` of a request: how far an answer may be from the strong model's. 1: lossless only.
     pub least_tau: f32,
+    /// `sealed`, `bucketed` or `constant`.
+    pub shape: String,
 }
 
 impl Default for SessionConfig {
@@ -69,6 +74,7 @@ impl Default for SessionConfig {
             tick_ms: 100,
             retokenize: false,
             least_tau: 0.01,
+            shape: "sealed".to_owned(),
         }
     }
 }
@@ -85,6 +91,7 @@ impl SessionConfig {
             tick_ms,
             retokenize,
             least_tau,
+            shape,
         } = args;
         set(&mut self.batches, batches);
         set(&mut self.slots, slots);
@@ -93,6 +100,7 @@ impl SessionConfig {
         set(&mut self.tick_ms, tick_ms);
         self.retokenize |= retokenize;
         set(&mut self.least_tau, least_tau);
+        set(&mut self.shape, shape);
     }
 
     /// Parameters of the session on a link whose datagrams have at most `mtu` bytes.
@@ -126,6 +134,12 @@ impl SessionConfig {
             4 => CheckWidth::Four,
             bytes => bail!("session.check_bytes: 2 or 4, not {bytes}"),
         };
+        let Some(shape) = Shape::named(&self.shape) else {
+            bail!(
+                "session.shape: sealed, bucketed or constant, not {:?}",
+                self.shape
+            );
+        };
         let tick = self.tick_ms.checked_mul(1000);
         let parameters = Parameters {
             format: Format { id, check },
@@ -135,7 +149,7 @@ impl SessionConfig {
             tick: tick.context("session.tick_ms: too long")?,
             mtu: u16::try_from(mtu)
                 .with_context(|| format!("link.mtu: {mtu} bytes are more than any link takes"))?,
-            ..Parameters::default()
+            shape,
         };
         parameters.validate()?;
         Ok(parameters)
@@ -235,6 +249,13 @@ mod tests {
                     ..good.clone()
                 },
                 "tick",
+            ),
+            (
+                SessionConfig {
+                    shape: "round".to_owned(),
+                    ..good.clone()
+                },
+                "shape",
             ),
             (
                 SessionConfig {

@@ -1,4 +1,4 @@
-//! Control frames: the two things inner may say outside a batch. SPEC 5.3.
+//! Control frames: what inner may say outside a batch. SPEC 5.3.
 
 use alloc::vec::Vec;
 
@@ -13,6 +13,8 @@ pub enum Kind {
     Reply(Result<(), Refusal>),
     /// There is no such session; open a new one.
     Closed(Closed),
+    /// There is nothing to say, but this is a tick of the constant shape (SPEC 5.5).
+    Idle,
 }
 
 /// A control frame: `all-ones id | check | kind, detail, session echo`, trailing zeros implied like any code's.
@@ -20,7 +22,7 @@ pub enum Kind {
 pub struct Control {
     /// What it says.
     pub kind: Kind,
-    /// The session it speaks of: an echo of the id in the datagram that it answers.
+    /// The session it speaks of: an echo of the id in the datagram that it answers. Idle: the open one, or 0.
     pub session: u64,
 }
 
@@ -33,6 +35,7 @@ impl Control {
                 reply.map_or_else(Refusal::to_code, |()| field::WELCOME),
             ),
             Kind::Closed(closed) => (field::CLOSED, closed.to_code()),
+            Kind::Idle => (field::IDLE, 0),
         };
         let mut body = [0; field::LEN];
         body[field::KIND] = kind;
@@ -56,6 +59,7 @@ impl Control {
             (field::REPLY, field::WELCOME) => Kind::Reply(Ok(())),
             (field::REPLY, code) => Kind::Reply(Err(Refusal::from_code(code)?)),
             (field::CLOSED, code) => Kind::Closed(Closed::from_code(code)?),
+            (field::IDLE, 0) => Kind::Idle,
             _ => return Err(Malformed),
         };
         let mut echo = [0; 8];
@@ -90,6 +94,7 @@ mod field {
 
     pub(super) const REPLY: u8 = 1;
     pub(super) const CLOSED: u8 = 2;
+    pub(super) const IDLE: u8 = 3;
     pub(super) const WELCOME: u8 = 0;
 }
 
@@ -109,6 +114,7 @@ mod tests {
                     Kind::Reply(Err(Refusal::Model)),
                     Kind::Closed(Closed::Unknown),
                     Kind::Closed(Closed::Diverged),
+                    Kind::Idle,
                 ] {
                     for session in [0, 1, 0x1100, u64::MAX] {
                         let control = Control { kind, session };

@@ -27,6 +27,9 @@ pub enum Dropped {
     /// Everything in it is known already.
     #[error("a duplicate")]
     Duplicate,
+    /// Zeros, which a gate has put in the place of a frame that did not come.
+    #[error("zeros in the place of a frame")]
+    Absent,
     /// Over the agreed caps on outstanding or buffered messages; outer will repeat it.
     #[error("over the caps on buffered messages")]
     Overload,
@@ -238,6 +241,8 @@ pub struct Counters {
     pub stale: u64,
     /// See [`Dropped::Duplicate`].
     pub duplicate: u64,
+    /// See [`Dropped::Absent`].
+    pub absent: u64,
     /// See [`Dropped::Overload`].
     pub overload: u64,
     /// See [`Dropped::Misbehaved`].
@@ -258,6 +263,7 @@ impl Counters {
             Dropped::Foreign => &mut self.foreign,
             Dropped::Stale => &mut self.stale,
             Dropped::Duplicate => &mut self.duplicate,
+            Dropped::Absent => &mut self.absent,
             Dropped::Overload => &mut self.overload,
             Dropped::Misbehaved(_) => &mut self.misbehaved,
             Dropped::Diverged => &mut self.diverged,

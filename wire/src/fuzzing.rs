@@ -526,7 +526,10 @@ mod tests {
         let inner = raw_inner(&bytes);
         bytes[0] = 0;
         let outer = raw_outer(&bytes);
-        for (counters, not_met) in [(inner, ["damaged"].as_slice()), (outer, &["overload"])] {
+        for (counters, not_met) in [
+            (inner, ["damaged", "absent"].as_slice()),
+            (outer, &["absent", "overload"]),
+        ] {
             let said = std::format!("{counters:?}");
             let fates = said.split(['{', ',', '}']).map(str::trim);
             let never = fates.filter_map(|fate| fate.strip_suffix(": 0"));

@@ -3,7 +3,8 @@
 //! Sans-IO: datagrams come in through [`InnerSession::recv`], frames go out through
 //! [`InnerSession::poll_transmit`], and [`InnerSession::poll_at`] says when to call again. In between, the application
 //! takes in messages and submits codes. Inner speaks only on ticks, in ascending order of ids, at most one frame per
-//! batch and tick and one control frame per tick; it repeats only what it is asked for.
+//! batch and tick and one control frame per tick; it repeats only what it is asked for. In the constant shape it speaks on
+//! every tick, once.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -12,12 +13,15 @@ use crate::control::{Control, Kind};
 use crate::error::{Closed, Counters, Dropped, Misbehaviour, Misuse, ParameterError, Refusal};
 use crate::inward::{Body, Data, Hello, Inward};
 use crate::message::Message;
-use crate::parameters::Format;
+use crate::parameters::{Format, Parameters};
+use crate::shape::Shape;
 use crate::time::Instant;
 use batch::Batch;
+use beat::Beat;
 pub use config::{InnerConfig, InnerEvent, Purpose, Transmit};
 
 mod batch;
+mod beat;
 mod config;
 
 /// Inner's half of a session, and of all sessions that follow it.
@@ -35,7 +39,10 @@ pub struct InnerSession {
     control: Option<Pending>,
     /// The first tick on which a control frame may leave.
     control_tick: u64,
+    beat: Beat,
     cadence: Cadence,
+    /// In the constant shape, the batch whose turn is next, so that none starves.
+    turn: u16,
     events: VecDeque<InnerEvent>,
     counters: Counters,
 }
@@ -75,7 +82,9 @@ impl InnerSession {
             reported: None,
             control: None,
             control_tick: 0,
+            beat: Beat::new(config.parameters.tick),
             cadence: Cadence::default(),
+            turn: 0,
             events: VecDeque::new(),
             counters: Counters::default(),
         })
@@ -117,9 +126,11 @@ impl InnerSession {
     /// Submits the code of the batch's next frame, and the digest of the coder's state after it; returns the frame's
     /// number. The frame leaves on the next tick.
     pub fn submit(&mut self, now: Instant, batch: u16, code: &[u8], digest: u64) -> Result<u64, Misuse> {
-        let Self { config, open, .. } = self;
+        let Self {
+            config, open, beat, ..
+        } = self;
         let open = open.as_mut().ok_or(Misuse::NotOpen)?;
-        let tick = tick_of(config, now) + 1;
+        let tick = beat.at(now) + 1;
         let state = open
             .batches
             .get_mut(usize::from(batch))
@@ -131,18 +142,25 @@ impl InnerSession {
     /// the budget refuses it, that is a loss like any other, and outer will ask again; if a frame only has to wait,
     /// give it back with [`InnerSession::put_back`].
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
-        let tick = tick_of(&self.config, now);
+        let tick = self.beat.at(now);
         if tick < self.cadence.tick {
             return None; // held back by `put_back`
         }
         if tick > self.cadence.tick {
             self.cadence = Cadence { tick, next_id: 0 };
         }
-        let transmit = self
-            .transmit_batch(now, out)
-            .or_else(|| self.transmit_control(out))?;
+        let transmit = if self.is_constant() {
+            self.transmit_piece(now, out)?
+        } else {
+            self.transmit_batch(now, out)
+                .or_else(|| self.transmit_control(out))?
+        };
         // Every id has one turn per tick, in ascending order; the control id is above all others.
-        self.cadence.next_id = u32::from(transmit.batch) + 1;
+        self.cadence.next_id = if self.is_constant() {
+            u32::MAX
+        } else {
+            u32::from(transmit.batch) + 1
+        };
         self.counters.sent += 1;
         Some(transmit)
     }
@@ -158,10 +176,7 @@ impl InnerSession {
         else {
             return;
         };
-        let tick = at
-            .micros()
-            .div_ceil(u64::from(self.config.parameters.tick))
-            .max(self.cadence.tick + 1);
+        let tick = self.beat.from(at).max(self.cadence.tick + 1);
         let Some(state) = self.batch_mut(batch) else {
             return;
         };
@@ -177,8 +192,13 @@ impl InnerSession {
     pub fn poll_at(&self) -> Option<Instant> {
         let turn = |id: u16, ready: u64| {
             let earliest = self.cadence.tick + u64::from(u32::from(id) < self.cadence.next_id);
-            Instant::from_micros(ready.max(earliest) * u64::from(self.config.parameters.tick))
+            self.beat.begins(ready.max(earliest))
         };
+        if self.is_constant() {
+            // Every tick has its piece, whatever there is to say.
+            let spoke = u64::from(self.cadence.next_id == u32::MAX);
+            return Some(self.beat.begins(self.cadence.tick + spoke));
+        }
         let batches = self.open.iter().flat_map(|open| (0..).zip(&open.batches));
         let frames = batches.filter_map(|(id, batch)| Some(turn(id, batch.ready()?)));
         let control = self
@@ -257,6 +277,11 @@ impl InnerSession {
                 Err(Dropped::Malformed)
             }
             Body::Data(data) if self.session() == Some(session) => self.data(now, session, &data),
+            Body::Tick(_) => {
+                self.beat.tell(now);
+                Ok(())
+            }
+            Body::Receipt(_) => Err(Dropped::Foreign),
             Body::Ping | Body::Data(_) => {
                 self.close(now, session, format);
                 Err(Dropped::Foreign)
@@ -297,7 +322,7 @@ impl InnerSession {
     }
 
     fn data(&mut self, now: Instant, session: u64, data: &Data<'_>) -> Result<(), Dropped> {
-        let tick = tick_of(&self.config, now) + 1;
+        let tick = self.beat.at(now) + 1;
         let (caps, guard) = (self.config.caps, self.config.repeat_guard);
         let result = match self.batch_mut(data.batch) {
             Some(batch) => batch.data(now, tick, data, caps, guard),
@@ -322,7 +347,7 @@ impl InnerSession {
     fn forget(&mut self, now: Instant) {
         if let Some(open) = self.open.take() {
             // A frame that had to wait holds nobody up any more; this tick is over for all.
-            let tick = tick_of(&self.config, now);
+            let tick = self.beat.at(now);
             if self.cadence.tick > tick {
                 self.cadence = Cadence {
                     tick,
@@ -361,13 +386,46 @@ impl InnerSession {
         if waiting.is_some() && waiting == self.session() && waiting != Some(session) {
             return;
         }
-        let next = tick_of(&self.config, now) + 1;
+        let next = self.beat.at(now) + 1;
         let tick = self.control.as_ref().map_or(next, |pending| pending.tick);
         self.control = Some(Pending {
             control: Control { kind, session },
             format,
             tick,
         });
+    }
+
+    fn is_constant(&self) -> bool {
+        self.config.parameters.shape == Shape::CONSTANT
+    }
+
+    /// The tick's only frame (SPEC 5.5): the next batch's that has one, then what is to be answered, then nothing, at length.
+    fn transmit_piece(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        if self.cadence.next_id == u32::MAX {
+            return None;
+        }
+        self.cadence.next_id = u32::from(self.turn);
+        let batch = self.transmit_batch(now, out).or_else(|| {
+            self.cadence.next_id = 0;
+            self.transmit_batch(now, out)
+        });
+        if let Some(transmit) = &batch {
+            self.turn = transmit.batch + 1;
+        }
+        batch.or_else(|| self.transmit_control(out)).or_else(|| {
+            let idle = Control {
+                kind: Kind::Idle,
+                session: self.session().unwrap_or(0),
+            };
+            let format = self.config.parameters.format;
+            out.clear();
+            idle.emit(format, out);
+            pad(&self.config.parameters, out);
+            Some(Transmit {
+                purpose: Purpose::Idle,
+                batch: format.id.control(),
+            })
+        })
     }
 
     fn transmit_batch(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
@@ -394,6 +452,7 @@ impl InnerSession {
         self.control_tick = tick.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX));
         out.clear();
         pending.control.emit(pending.format, out);
+        pad(&self.config.parameters, out);
         Some(Transmit {
             purpose: Purpose::Control,
             batch: pending.format.id.control(),
@@ -401,8 +460,9 @@ impl InnerSession {
     }
 }
 
-fn tick_of(config: &InnerConfig, now: Instant) -> u64 {
-    now.micros() / u64::from(config.parameters.tick)
+/// Zeros that the shape puts behind a frame; the receiver does not see them. SPEC 5.5.
+fn pad(parameters: &Parameters, frame: &mut Vec<u8>) {
+    frame.resize(parameters.shape.padded(parameters, frame.len()), 0);
 }
 
 /// Ids of past sessions that are remembered. SPEC 6.2.

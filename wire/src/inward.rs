@@ -33,6 +33,42 @@ pub enum Body<'a> {
     Data(Data<'a>),
     /// Is this session still open?
     Ping,
+    /// Not outer's but the gate's, of no session: a tick of this number is about to begin, so send now what is to leave on it.
+    Tick(u64),
+    /// For the gate and nobody behind it, of no session: what outer has received, under a MAC that is theirs to judge.
+    Receipt(&'a [u8; RECEIPT_LEN]),
+}
+
+/// A datagram's kind alone, as its first byte says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// See [`Body::Hello`].
+    Hello,
+    /// See [`Body::Data`].
+    Data,
+    /// See [`Body::Ping`].
+    Ping,
+    /// See [`Body::Tick`].
+    Tick,
+    /// See [`Body::Receipt`].
+    Receipt,
+}
+
+impl Kind {
+    /// Of a datagram of which nothing else is known; `None` if no version of this protocol has such a kind.
+    pub const fn of(datagram: &[u8]) -> Option<Self> {
+        match datagram {
+            [first, ..] => match *first & 0xf {
+                kind::HELLO => Some(Self::Hello),
+                kind::DATA => Some(Self::Data),
+                kind::PING => Some(Self::Ping),
+                kind::TICK => Some(Self::Tick),
+                kind::RECEIPT => Some(Self::Receipt),
+                _ => None,
+            },
+            [] => None,
+        }
+    }
 }
 
 /// What an opening proposes.
@@ -93,6 +129,10 @@ impl<'a> Inward<'a> {
             (VERSION, kind::HELLO) => Body::Hello(Hello::parse(format, body)?),
             (VERSION, kind::DATA) => Body::Data(Data::parse(body)?),
             (VERSION, kind::PING) if body.is_empty() => Body::Ping,
+            (VERSION, kind::TICK) if session == 0 => Body::Tick(tick(body)?),
+            (VERSION, kind::RECEIPT) if session == 0 => {
+                Body::Receipt(body.try_into().map_err(|_| Malformed)?)
+            }
             (version, kind::HELLO) if version != VERSION => Body::HelloOfOtherVersion(version),
             _ => return Err(Malformed),
         };
@@ -110,6 +150,8 @@ impl<'a> Inward<'a> {
             Body::HelloOfOtherVersion(version) => (*version, kind::HELLO),
             Body::Data(_) => (VERSION, kind::DATA),
             Body::Ping => (VERSION, kind::PING),
+            Body::Tick(_) => (VERSION, kind::TICK),
+            Body::Receipt(_) => (VERSION, kind::RECEIPT),
         };
         let start = out.len();
         out.extend_from_slice(&[version << 4 | kind, self.format.to_byte()]);
@@ -118,6 +160,8 @@ impl<'a> Inward<'a> {
         match &self.body {
             Body::Hello(hello) => hello.emit(out),
             Body::Data(data) => data.emit(out),
+            Body::Tick(number) => out.extend_from_slice(&number.to_be_bytes()),
+            Body::Receipt(receipt) => out.extend_from_slice(*receipt),
             Body::HelloOfOtherVersion(_) | Body::Ping => {}
         }
         let datagram = &mut out[start..];
@@ -242,6 +286,13 @@ impl<'a> Piece<'a> {
     }
 }
 
+fn tick(body: &[u8]) -> Result<u64, Malformed> {
+    let mut reader = Reader::new(body);
+    let number = reader.u64()?;
+    reader.finish()?;
+    Ok(number)
+}
+
 fn crc_of(bytes: &[u8], len: usize) -> u32 {
     let mut crc = Hasher::new();
     crc.update(&bytes[..CRC_START]);
@@ -251,6 +302,8 @@ fn crc_of(bytes: &[u8], len: usize) -> u32 {
 
 const CRC_START: usize = 4;
 const CRC_END: usize = 8;
+/// Bytes of a receipt.
+pub const RECEIPT_LEN: usize = 88;
 /// Bytes before the body of any datagram.
 pub const HEADER_LEN: usize = CRC_END + 8;
 /// Bytes of a data datagram before its pieces.
@@ -260,6 +313,8 @@ mod kind {
     pub(super) const HELLO: u8 = 0;
     pub(super) const DATA: u8 = 1;
     pub(super) const PING: u8 = 2;
+    pub(super) const TICK: u8 = 3;
+    pub(super) const RECEIPT: u8 = 4;
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! From the bytes up:
 //!
 //! - [`frame`]: `batch id | check | code`, the only thing that leaves inner, besides [`control`] frames;
+//! - [`Shape`]: how long a frame is made, so that its length says little;
 //! - [`inward`]: what outer sends in, where bytes are free: openings, acknowledgements, repeat requests, and pieces
 //!   of [`message`]s;
 //! - [`inner`] and [`outer`]: the two halves of a session. Time is an argument, buffers are the caller's;
@@ -62,7 +63,8 @@ pub use error::{Closed, Counters, Dropped, Malformed, Misbehaviour, Misuse, Para
 pub use inner::{InnerConfig, InnerEvent, InnerSession, Purpose, Transmit};
 pub use message::{Caps, Message, Query, Role, Source, Turn};
 pub use outer::{Lost, OuterConfig, OuterEvent, OuterSession, Received, State};
-pub use parameters::{Agreement, CheckWidth, Format, IdWidth, Parameters, Shape, VERSION};
+pub use parameters::{Agreement, CheckWidth, Format, IdWidth, Parameters, VERSION};
+pub use shape::Shape;
 pub use time::Instant;
 
 mod assembly;
@@ -77,6 +79,7 @@ pub mod inward;
 pub mod message;
 pub mod outer;
 mod parameters;
+mod shape;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;
 mod time;

@@ -15,6 +15,7 @@ use crate::frame::Frame;
 use crate::inward::{Body, DATA_HEADER_LEN, Data, Hello, Inward};
 use crate::message::Message;
 use crate::parameters::Parameters;
+use crate::shape::Shape;
 use crate::time::{Backoff, Instant};
 use batch::Batch;
 pub use config::{Lost, OuterConfig, OuterEvent, Received, State};
@@ -225,6 +226,9 @@ impl OuterSession {
     fn process(&mut self, now: Instant, datagram: &[u8]) -> Result<(), Dropped> {
         let Parameters { format, .. } = self.config.parameters;
         let frame = Frame::new_checked(format, datagram)?;
+        if self.config.parameters.shape == Shape::CONSTANT && datagram.iter().all(|&byte| byte == 0) {
+            return Err(Dropped::Absent); // SPEC 5.5
+        }
         if frame.batch() == format.id.control() {
             let control = Control::parse(format, &frame).map_err(|_| Dropped::Damaged)?;
             return self.control(now, control);
@@ -248,6 +252,9 @@ impl OuterSession {
 
     /// SPEC 5.3, 6.2.
     fn control(&mut self, now: Instant, control: Control) -> Result<(), Dropped> {
+        if control.kind == Kind::Idle {
+            return Ok(()); // of any session or none: it says nothing
+        }
         if control.session != self.session {
             return Err(Dropped::Foreign);
         }

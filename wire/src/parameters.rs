@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::cursor::Reader;
 use crate::error::{Malformed, ParameterError, Refusal};
+use crate::shape::Shape;
 use alloc::vec::Vec;
 
 /// Version of the protocol on the wire: the high nibble of an inward datagram's first byte.
@@ -103,15 +104,6 @@ impl Format {
     }
 }
 
-/// How frame lengths follow code lengths. Unknown values survive parsing, so that they can be refused by name.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Shape(pub u8);
-
-impl Shape {
-    /// A frame is as long as its code.
-    pub const SEALED: Self = Self(0);
-}
-
 /// The agreed numbers. Equal on both ends, or the session is refused with the name of the one that differs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parameters {
@@ -186,7 +178,13 @@ impl Parameters {
                 "1000 to 10000000 microseconds",
             ),
             ("mtu", u64::from(self.mtu), 32, 65_507, "32 to 65507 bytes"),
-            ("shape", u64::from(self.shape.0), 0, 0, "0 (sealed)"),
+            (
+                "shape",
+                u64::from(self.shape.0),
+                0,
+                2,
+                "0 (sealed), 1 (bucketed) or 2 (constant)",
+            ),
         ];
         for (name, value, least, most, range) in in_range {
             if value < least || value > most {

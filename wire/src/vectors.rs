@@ -16,6 +16,7 @@ use crate::frame::{Repr, Sealed, check};
 use crate::inward::{Body, Data, Hello, Inward, Piece};
 use crate::message::{Message, Query, Role, Source, Turn};
 use crate::parameters::{CheckWidth, Format, IdWidth, Parameters};
+use crate::shape::Shape;
 use crate::sim::agreement;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/wire.json");
@@ -46,6 +47,7 @@ fn vectors_are_as_recorded() {
         "control": controls(),
         "messages": messages(),
         "inward": inward(),
+        "shapes": shapes(),
     });
     let text = format!("{}\n", serde_json::to_string_pretty(&now).unwrap());
     if std::env::var_os("WEIR_BLESS").is_some() {
@@ -117,6 +119,7 @@ fn controls() -> Vec<Value> {
         ("closed: unknown", Kind::Closed(Closed::Unknown)),
         ("closed: diverged", Kind::Closed(Closed::Diverged)),
         ("closed: misbehaved", Kind::Closed(Closed::Misbehaved)),
+        ("idle", Kind::Idle),
     ];
     let mut all = vec![];
     for format in FORMATS {
@@ -219,6 +222,7 @@ fn inward() -> Vec<Value> {
         parameters,
         agreement: agreement(),
     };
+    let receipt = core::array::from_fn(|i| i as u8);
     let cases = [
         (
             "hello: default parameters, hashes of 01.., 02.., 03.., 04..",
@@ -234,10 +238,15 @@ fn inward() -> Vec<Value> {
             Body::Data(Data::new(2, 7, 0xfeed_face_dead_beef, 0b101, &pieces)),
         ),
     ];
-    let session = 0x0123_4567_89ab_cdef;
+    let gates = [
+        ("tick: 258, a gate's", 0, Body::Tick(258)),
+        ("receipt of bytes 00..57, for a gate", 0, Body::Receipt(&receipt)),
+    ];
     cases
         .into_iter()
-        .map(|(what, body)| {
+        .map(|(what, body)| (what, 0x0123_4567_89ab_cdef_u64, body))
+        .chain(gates)
+        .map(|(what, session, body)| {
             let mut bytes = vec![];
             Inward {
                 format,
@@ -248,6 +257,35 @@ fn inward() -> Vec<Value> {
             json!({ "what": what, "session": format!("{session:016x}"), "bytes": hex(&bytes) })
         })
         .collect()
+}
+
+fn shapes() -> Vec<Value> {
+    let mut all = vec![];
+    for (shape, mtu, batches) in [
+        (Shape::SEALED, 1472, 1),
+        (Shape::BUCKETED, 1472, 1),
+        (Shape::BUCKETED, 300, 255),
+        (Shape::CONSTANT, 300, 3),
+    ] {
+        let parameters = Parameters {
+            shape,
+            mtu,
+            batches,
+            ..Parameters::default()
+        };
+        let padded: Vec<[usize; 2]> = [5, 21, 22, 60, 100, 299, 300]
+            .map(|len| [len, shape.padded(&parameters, len)])
+            .to_vec();
+        all.push(json!({
+            "shape": shape.0,
+            "mtu": mtu,
+            "batches": batches,
+            "lengths": shape.lengths(&parameters),
+            "padded": padded,
+            "side_bits": shape.side_bits(&parameters),
+        }));
+    }
+    all
 }
 
 fn hex(bytes: &[u8]) -> String {

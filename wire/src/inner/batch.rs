@@ -74,6 +74,7 @@ impl Batch {
         let check = frame::check(parameters.format, &sealed, code);
         let mut frame = Vec::with_capacity(parameters.format.header_len() + code.len());
         frame::Repr { batch, check, code }.emit(parameters.format, &mut frame);
+        super::pad(parameters, &mut frame);
         self.window.push_back(Entry {
             frame,
             digest,

@@ -73,6 +73,8 @@ pub enum Purpose {
     Repeat,
     /// A control frame: answer to an opening, or notice that there is no such session.
     Control,
+    /// The constant shape's frame for a tick on which there is nothing to say.
+    Idle,
 }
 
 /// A datagram of inner's, ready to leave; its bytes are in the caller's buffer.

@@ -314,3 +314,59 @@ fn another_version_is_refused_in_the_format_that_was_asked() {
     };
     assert_eq!(Control::parse(format, &frame), Ok(control));
 }
+
+#[test]
+fn bucketed_frames_have_the_length_of_their_class() {
+    let shaped = Parameters {
+        shape: Shape::BUCKETED,
+        ..parameters()
+    };
+    let mut session = InnerSession::new(
+        Instant::ZERO,
+        InnerConfig {
+            parameters: shaped,
+            ..config()
+        },
+    )
+    .unwrap();
+    let hello = Body::Hello(Hello {
+        parameters: shaped,
+        agreement: agreement(),
+    });
+    assert_eq!(session.recv(tick(0), &says(SESSION, hello)), Ok(()));
+    let mut out = vec![];
+    assert!(session.poll_transmit(tick(1), &mut out).is_some());
+    assert_eq!(out.len(), 21, "a control frame");
+    for (batch, len, padded) in [(0, 0, 21), (1, 17, 27), (2, 1467, 1472)] {
+        assert_eq!(session.submit(tick(1), batch, &vec![7; len], 0), Ok(0));
+        assert!(session.poll_transmit(tick(2), &mut out).is_some());
+        assert_eq!(
+            (out.len(), out[5..].iter().filter(|&&byte| byte != 0).count()),
+            (padded, len)
+        );
+    }
+}
+
+#[test]
+fn a_gate_says_when_ticks_begin() {
+    let mut session = open();
+    let told = |number| says(0, Body::Tick(number));
+    // Half a tick and more into tick 2, the third is about to begin: now.
+    assert_eq!(session.submit(tick(2), 0, b"a", 1), Ok(0));
+    let early = Instant::from_micros(26_000);
+    assert_eq!(session.recv(early, &told(1)), Ok(()));
+    assert_eq!(leaves(&mut session, early), [(Purpose::Frame, 0)]);
+    // What is submitted now leaves when the gate says so next, or a tick later if it does not.
+    assert_eq!(session.submit(early, 1, b"b", 1), Ok(0));
+    assert_eq!(session.poll_at(), Some(Instant::from_micros(36_000)));
+    assert_eq!(session.recv(Instant::from_micros(35_000), &told(2)), Ok(()));
+    assert_eq!(
+        leaves(&mut session, Instant::from_micros(35_000)),
+        [(Purpose::Frame, 1)]
+    );
+    // Ticks are of no session.
+    assert_eq!(
+        session.recv(early, &says(SESSION, Body::Tick(3))),
+        Err(Dropped::Malformed)
+    );
+}

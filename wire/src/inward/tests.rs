@@ -1,5 +1,6 @@
 use super::*;
-use crate::parameters::{CheckWidth, IdWidth, Shape};
+use crate::parameters::{CheckWidth, IdWidth};
+use crate::shape::Shape;
 use crate::sim::agreement;
 use alloc::vec;
 use proptest::prelude::*;
@@ -55,19 +56,39 @@ fn every_kind_round_trips_with_and_without_padding() {
         Body::Ping,
         Body::Data(data),
         Body::Data(Data::new(0, 0, 0, 0, &[])),
+        Body::Tick(1 << 40),
+        Body::Receipt(&[9; RECEIPT_LEN]),
     ];
-    for body in bodies {
+    let kinds = [
+        Kind::Hello,
+        Kind::Ping,
+        Kind::Data,
+        Kind::Data,
+        Kind::Tick,
+        Kind::Receipt,
+    ];
+    for (body, kind) in bodies.into_iter().zip(kinds) {
+        let is_gates = matches!(kind, Kind::Tick | Kind::Receipt);
         let inward = Inward {
             format: FORMAT,
-            session: u64::MAX,
+            session: if is_gates { 0 } else { u64::MAX },
             body,
         };
         let mut bytes = bytes_of(&inward);
+        assert_eq!(Kind::of(&bytes), Some(kind));
         assert_eq!(Inward::parse(&bytes), Ok(inward));
         bytes.extend([0; 9]);
         assert_eq!(Inward::parse(&bytes), Ok(inward));
         bytes.push(1);
         assert_eq!(Inward::parse(&bytes), Err(Malformed));
+    }
+}
+
+#[test]
+fn what_has_no_kind_is_told_by_its_first_byte() {
+    assert_eq!(Kind::of(&[]), None);
+    for first in 0..=255_u8 {
+        assert_eq!(Kind::of(&[first]).is_some(), first & 0xf < 5);
     }
 }
 

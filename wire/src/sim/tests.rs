@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::error::{Closed, Dropped, Refusal};
-use crate::parameters::{CheckWidth, Format, IdWidth, Shape};
+use crate::parameters::{CheckWidth, Format, IdWidth};
+use crate::shape::Shape;
 use alloc::vec;
 use proptest::prelude::*;
 use std::println;
@@ -355,7 +356,7 @@ fn every_disagreement_is_named_on_both_ends() {
     }
     assert!(
         Parameters {
-            shape: Shape(1),
+            shape: Shape(3),
             ..parameters
         }
         .validate()
@@ -461,6 +462,34 @@ fn many_long_prompts_cross_a_small_mtu_with_losses() {
     assert!(sim.report.lost.is_empty());
 }
 
+#[test]
+fn constant_says_something_on_every_tick_and_always_as_much() {
+    for batches in [1, 3] {
+        let parameters = Parameters {
+            shape: Shape::CONSTANT,
+            mtu: 200,
+            ..parameters(IdWidth::One, CheckWidth::Four, 4, batches)
+        };
+        let mut sim = clean(parameters);
+        let done = sim.report.egress.len();
+        for _ in 0..200 {
+            sim.advance();
+        }
+        let report = &sim.report;
+        assert_eq!((report.opened, &report.lost[..]), (1, &[][..]));
+        assert_eq!(report.egress_bytes, 200 * report.egress.len() as u64);
+        let ticks: Vec<u64> = report.egress.iter().map(|&(_, tick, _)| tick).collect();
+        assert!(ticks.iter().copied().eq(0..ticks.len() as u64), "one on each");
+        // Batches take turns, and when all is said there is nothing but nothing.
+        let mut used = [0, batches - 1].into_iter();
+        assert!(used.all(|id| report.egress.iter().any(|&(_, _, batch)| batch == id)));
+        let idle = |&(purpose, ..): &(Purpose, u64, u16)| purpose == Purpose::Idle;
+        assert!(report.egress[done + 20..].iter().all(idle) && report.egress.len() > done + 20);
+        // Zeros in the place of a piece are a loss like any other.
+        assert_eq!(sim.outer.recv(sim.now, &[0; 200]), Err(Dropped::Absent));
+    }
+}
+
 fn any_faults() -> impl Strategy<Value = Faults> {
     (0_u8..25, 0_u8..25, 0_u8..25, 0_u8..25, 0_u8..25).prop_map(|(drop, delay, double, swap, corrupt)| {
         Faults {
@@ -485,8 +514,13 @@ proptest! {
         seed: u64,
         wide: bool,
         defer in 0_u8..50,
+        shape in 0_u8..3,
     ) {
-        let parameters = all_parameters()[if wide { 2 } else { 0 }];
+        let parameters = Parameters {
+            shape: Shape(shape),
+            mtu: 400,
+            ..all_parameters()[if wide { 2 } else { 0 }]
+        };
         let mut sim = Sim::new(parameters, script(parameters));
         sim.inward = Pipe::random(LATENCY, inward, seed);
         sim.egress = Pipe::random(LATENCY, egress, !seed);

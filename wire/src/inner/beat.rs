@@ -1,0 +1,107 @@
+//! When ticks begin: by inner's own clock, or as a gate tells. SPEC 6.4.
+
+use crate::time::Instant;
+
+/// Ticks by number. They never go back, and a gate moves each beginning by half a tick at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beat {
+    /// Length in microseconds; at least 1.
+    length: u64,
+    /// Tick `number` began at `began`, in microseconds; those after it follow at equal distances.
+    number: u64,
+    began: u64,
+    /// The last tick whose beginning was told.
+    told: Option<u64>,
+}
+
+impl Beat {
+    pub(super) const fn new(length: u32) -> Self {
+        Self {
+            length: length as u64,
+            number: 0,
+            began: 0,
+            told: None,
+        }
+    }
+
+    /// The tick of this moment.
+    pub(super) const fn at(&self, now: Instant) -> u64 {
+        self.number + now.micros().saturating_sub(self.began) / self.length
+    }
+
+    /// When a tick begins.
+    pub(super) const fn begins(&self, number: u64) -> Instant {
+        let after = number.saturating_sub(self.number);
+        Instant::from_micros(self.began.saturating_add(after.saturating_mul(self.length)))
+    }
+
+    /// The first tick that does not begin before `at`.
+    pub(super) const fn from(&self, at: Instant) -> u64 {
+        self.number + at.micros().saturating_sub(self.began).div_ceil(self.length)
+    }
+
+    /// A tick begins now: the one that has just begun, or that is about to, by our own count. Each is told once at most, so that
+    /// whoever floods inner with ticks neither stops them nor more than doubles their rate.
+    pub(super) fn tell(&mut self, now: Instant) {
+        let current = self.at(now);
+        let into = now.micros().saturating_sub(self.begins(current).micros());
+        let number = current + u64::from(into * 2 >= self.length);
+        if self.told.is_none_or(|told| told < number) {
+            *self = Self {
+                length: self.length,
+                number,
+                began: now.micros(),
+                told: Some(number),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(micros: u64) -> Instant {
+        Instant::from_micros(micros)
+    }
+
+    #[test]
+    fn without_a_gate_ticks_are_multiples() {
+        let beat = Beat::new(1000);
+        assert_eq!((beat.at(at(0)), beat.at(at(999)), beat.at(at(1000))), (0, 0, 1));
+        assert_eq!(
+            (beat.from(at(0)), beat.from(at(1)), beat.from(at(1000))),
+            (0, 1, 1)
+        );
+        assert_eq!(beat.begins(7), at(7000));
+    }
+
+    #[test]
+    fn told_ticks_move_the_nearest_beginning() {
+        let mut beat = Beat::new(1000);
+        beat.tell(at(5300)); // tick 5 has begun late
+        assert_eq!(
+            (beat.at(at(5300)), beat.at(at(6299)), beat.at(at(6300))),
+            (5, 5, 6)
+        );
+        beat.tell(at(6200)); // tick 6 begins early
+        assert_eq!((beat.at(at(6200)), beat.begins(7)), (6, at(7200)));
+        assert_eq!(beat.from(at(7201)), 8);
+        // A tick that is over began when it began.
+        assert_eq!(beat.begins(3), at(6200));
+    }
+
+    #[test]
+    fn a_flood_neither_stops_ticks_nor_more_than_doubles_them() {
+        for step in [1, 7, 300, 499, 500, 501, 999] {
+            let mut beat = Beat::new(1000);
+            let mut last = 0;
+            for now in (0..1_000_000).step_by(step) {
+                beat.tell(at(now));
+                assert!(beat.at(at(now)) >= last, "step {step}");
+                last = beat.at(at(now));
+            }
+            assert!((600..=2_000).contains(&last), "step {step}: {last}");
+        }
+    }
+}
