@@ -200,6 +200,16 @@ impl Governor {
         self.traffic[1].add(now, bits);
     }
 
+    /// Lets the ledger reserve while nothing waits to be sent; see [`Ledger::prepare`]. If that fails there is an alarm, and the
+    /// next release is refused.
+    pub fn prepare(&mut self, now: u64) {
+        if let Some(ledger) = &mut self.ledger
+            && ledger.prepare(now).is_err()
+        {
+            self.watch();
+        }
+    }
+
     /// Gives back what the ledger has reserved and was not charged. Nothing may leave afterwards.
     ///
     /// # Errors

@@ -233,6 +233,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// Reserves anew once less than half a block is left, so that `draw` hardly ever has to: for programs that must not wait
+    /// for the disk when they send.
+    ///
+    /// # Errors
+    /// The disk's; then nothing may be sent any more.
+    pub fn prepare(&mut self, micros: u64) -> Result<(), LedgerError> {
+        let left = self.live.reserved.saturating_sub(self.live.spent);
+        if self.broken.is_some() || left >= self.settings.block / 2 || self.live.reserved >= self.total() {
+            return self.broken.map_or(Ok(()), Err);
+        }
+        self.reserve(micros, 0)
+    }
+
     /// Gives back what is reserved and was not charged, and ends.
     ///
     /// # Errors
