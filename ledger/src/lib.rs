@@ -2,15 +2,18 @@
 //!
 //! - [`FileStore`]: a [`weir_meter::Store`] of files, with a lock that a second writer meets;
 //! - [`open`] and [`init`]: a ledger and its witnesses by path; [`read`]: a look at one that may be in use;
+//! - [`MeterConfig`]: a program's settings, and the governor that they make;
 //! - [`moment`]: the time as a ledger needs it.
 //!
 //! All that decides anything is in `weir-meter`; here are paths, locks and the system's errors.
 #![forbid(unsafe_code)]
 
 mod clock;
+mod config;
 mod files;
 mod paths;
 
 pub use clock::moment;
+pub use config::{ConfigError, MeterConfig, WindowConfig};
 pub use files::{FileStore, archive};
 pub use paths::{Error, Paths, init, open, read, read_key};

@@ -1,0 +1,68 @@
+//! The host's side of the gate: configuration, links, timer, control socket, the loop around the valve. Linux.
+
+mod alarm;
+mod clock;
+mod config;
+mod control;
+mod nft;
+mod run;
+mod timer;
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+pub use config::Config;
+
+/// The gate's commands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Lets frames through until SIGTERM or SIGINT
+    Run(ConfigArgs),
+    /// Prints the rules for nftables that count the link, and stop it, without the gate: pipe it to `nft -f -`
+    Nft(nft::Args),
+    /// Says what came, what left, and whether the gate is cut, one `name value` a line
+    Status(ConfigArgs),
+    /// Cuts: nothing leaves until `resume`
+    Cut(ConfigArgs),
+    /// Lets frames out again, once the reason of a cut is understood
+    Resume(ConfigArgs),
+}
+
+/// Where the settings are.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); docs/gate.toml shows every key and its default
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/weir/gate.toml")]
+    pub config: PathBuf,
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// A bad configuration, a link that cannot be opened, no gate that answers.
+pub fn command(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => run::run(&Config::load(&args.config)?),
+        Command::Nft(args) => nft::print(&args),
+        Command::Status(args) => ask(&args.config, "status"),
+        Command::Cut(args) => ask(&args.config, "cut"),
+        Command::Resume(args) => ask(&args.config, "resume"),
+    }
+}
+
+fn ask(config: &Path, order: &str) -> anyhow::Result<()> {
+    let path = Config::load(config)?.control;
+    let said = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(&path)?;
+        stream.write_all(format!("{order}\n").as_bytes())?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    let said = said().with_context(|| format!("no gate answers at {}", path.display()))?;
+    print!("{said}");
+    Ok(())
+}

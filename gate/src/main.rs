@@ -1,0 +1,25 @@
+//! The gate as a program of its own; `weir gate` is the same.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Lets frames out of a closed data centre: well-formed, on the tick, inside the budget
+#[derive(Parser)]
+#[command(name = "weir-gate", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: weir_gate::Command,
+}
+
+fn main() -> ExitCode {
+    match weir_gate::command(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir-gate: {error:#}");
+            // Each reason of a ledger's has a number of its own: docs/operations.md.
+            let meter = error.downcast_ref::<weir_ledger::ConfigError>();
+            meter.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The frames that wait for a tick, one behind the other in one block of memory that is taken at the start.
+
+use alloc::vec::Vec;
+
+/// Frames in the order in which they came, which the valve has seen to be that of their ids.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    /// Never grows beyond its first capacity.
+    bytes: Vec<u8>,
+    /// Where each frame ends; never grows beyond its first capacity.
+    ends: Vec<u32>,
+}
+
+/// No room.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl Queue {
+    pub(crate) fn new(frames: usize, bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            ends: Vec::with_capacity(frames),
+        }
+    }
+
+    pub(crate) fn push(&mut self, frame: &[u8]) -> Result<(), Full> {
+        let Self { bytes, ends } = self;
+        let end = u32::try_from(bytes.len() + frame.len()).map_err(|_| Full)?;
+        if frame.len() > bytes.capacity() - bytes.len() || ends.len() == ends.capacity() {
+            return Err(Full);
+        }
+        bytes.extend_from_slice(frame);
+        ends.push(end);
+        Ok(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = core::iter::once(&0).chain(&self.ends);
+        starts
+            .zip(&self.ends)
+            .map(|(&start, &end)| &self.bytes[start as usize..end as usize])
+    }
+}

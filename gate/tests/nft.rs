@@ -1,0 +1,75 @@
+//! The rules that `weir-gate nft` prints.
+
+use std::process::Command;
+
+use weir_meter::LinkCost;
+use weir_wire::{Parameters, Shape};
+
+/// Frames have MAC, IP and UDP headers as the kernel counts them.
+const HEADERS: u64 = 14 + 20 + 8;
+
+/// The table for a shape, with flags.
+fn table(shape: &str, mtu: u16, flags: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.toml");
+    let text = format!(
+        "[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
+        .args(["nft", "--interface", "eth1", "--config"])
+        .arg(&path)
+        .args(flags)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+/// The number after these words.
+fn number(text: &str, words: &str) -> u64 {
+    let rest = text.split_once(words).unwrap().1;
+    rest.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_quota_never_holds_more_than_the_cap_on_the_line() {
+    for (name, shape, mtu) in [
+        ("sealed", Shape::SEALED, 1472),
+        ("sealed", Shape::SEALED, 32),
+        ("bucketed", Shape::BUCKETED, 1472),
+        ("constant", Shape::CONSTANT, 400),
+    ] {
+        let parameters = Parameters {
+            shape,
+            mtu,
+            ..Parameters::default()
+        };
+        for cap in [0, 1_000, 999_999_999_999_u64] {
+            let text = table(name, mtu, &["--cap-bytes", &cap.to_string()]);
+            let quota = number(&text, "quota cap { over ");
+            for len in (0..=usize::from(mtu)).filter(|&len| shape.allows(&parameters, len)) {
+                let line = LinkCost::UdpIpv4.bits(len).unwrap() / 8;
+                assert!(quota / (len as u64 + HEADERS) * line <= cap, "{name} {len}");
+            }
+        }
+    }
+}
+
+#[test]
+fn with_one_length_the_quota_is_the_cap_and_counts_go_on() {
+    let (line, counted) = (400 + HEADERS + 24, 400 + HEADERS);
+    let bytes = (7 * line).to_string();
+    let before = (3 * line).to_string();
+    let text = table(
+        "constant",
+        400,
+        &["--cap-bytes", &bytes, "--datagrams", "3", "--line-bytes", &before],
+    );
+    assert_eq!(number(&text, "quota cap { over "), 7 * counted);
+    assert_eq!(number(&text, "bytes used "), 3 * counted);
+    assert_eq!(number(&text, "counter long { packets "), 3);
+    assert_eq!(number(&text, "counter long { packets 3 bytes "), 3 * counted);
+    assert!(text.contains("hook egress device \"eth1\""));
+    assert!(text.contains("ip saddr 10.0.1.1 ip daddr 10.0.1.2 udp sport 7004 udp dport 7002 goto link"));
+}

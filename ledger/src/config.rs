@@ -1,0 +1,179 @@
+//! Section `[meter]` of a program's settings, and the governor that it makes: on a ledger, if one is named.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use thiserror::Error as ThisError;
+use weir_meter::ledger::{Ledger, Limit, Settings};
+use weir_meter::{Governor, Limits, LimitsError, LinkCost, Span};
+
+use crate::paths::{Error, Paths, open, read_key};
+
+/// What may leave; in bits on the physical link.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MeterConfig {
+    /// The ledger, which holds the budget from start to start.
+    pub ledger: Option<PathBuf>,
+    /// The ledger's witnesses, in the order in which orders number them.
+    pub witnesses: Vec<PathBuf>,
+    /// A file with the key of the ledger's hashes.
+    pub ledger_key: Option<PathBuf>,
+    /// Bits that are reserved at a time.
+    pub block: u64,
+    /// Starts within an hour, at most.
+    pub starts_per_hour: u32,
+    /// Seconds of time off between two boots that windows are credited with, at most.
+    pub off_max_s: u64,
+    /// Per second, in the long run.
+    pub rate: u64,
+    /// At once, after a pause.
+    pub burst: u64,
+    /// In all; the ledger has a total of its own.
+    pub total: u64,
+    /// Windows besides the ledger's.
+    pub windows: Vec<WindowConfig>,
+    /// Percent of rate, burst and total for control frames.
+    pub handshake_percent: u8,
+    /// In an hour for control frames.
+    pub handshakes_per_hour: u64,
+    /// Percent of total and windows from which on there is an alarm.
+    pub soft_percent: u8,
+    /// Alarm when in an hour more bits leave than so many times those that come in; 0 for none.
+    pub out_per_in: u64,
+}
+
+/// A limit on what leaves in any stretch of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WindowConfig {
+    /// Its length.
+    pub seconds: u32,
+    /// Bits.
+    pub bits: u64,
+}
+
+/// Why these settings make no governor.
+#[derive(Debug, ThisError)]
+pub enum ConfigError {
+    /// The ledger cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] Error),
+    /// The clocks cannot be read.
+    #[error("clock: {0}")]
+    Clock(#[from] io::Error),
+    /// A limit is out of range.
+    #[error("meter: {0}")]
+    Limits(#[from] LimitsError),
+    /// A limit never lets the longest datagram out.
+    #[error("{name}: {bits} bits, but the longest datagram is charged up to {dearest}")]
+    Room {
+        /// Which limit.
+        name: &'static str,
+        /// Its value.
+        bits: u64,
+        /// The charge.
+        dearest: u64,
+    },
+}
+
+impl ConfigError {
+    /// What a program that ends for this reason should exit with: each reason of a ledger's has a number of its own.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Ledger(error) => error.exit_code(),
+            Self::Clock(_) | Self::Limits(_) | Self::Room { .. } => 1,
+        }
+    }
+}
+
+impl Default for MeterConfig {
+    fn default() -> Self {
+        let (limits, settings) = (Limits::default(), Settings::default());
+        Self {
+            ledger: None,
+            witnesses: Vec::new(),
+            ledger_key: None,
+            block: settings.block,
+            starts_per_hour: settings.starts_per_hour,
+            off_max_s: settings.off_max / 1_000_000,
+            rate: limits.rate,
+            burst: limits.burst,
+            total: limits.total,
+            windows: Vec::new(),
+            handshake_percent: limits.handshake_percent,
+            handshakes_per_hour: limits.handshakes_per_hour,
+            soft_percent: limits.soft_percent,
+            out_per_in: 16,
+        }
+    }
+}
+
+impl MeterConfig {
+    /// The limits, for a program without repeats; `side_bits` and `tick` as in [`Limits`].
+    pub fn limits(&self, side_bits: u64, tick: u64) -> Limits {
+        Limits {
+            rate: self.rate,
+            burst: self.burst,
+            total: self.total,
+            repeat_percent: 0,
+            handshake_percent: self.handshake_percent,
+            soft_percent: self.soft_percent,
+            side_bits,
+            tick,
+            handshakes_per_hour: self.handshakes_per_hour,
+            out_per_in: self.out_per_in,
+        }
+    }
+
+    /// A governor with these limits, for datagrams of at most `longest` bytes.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn governor(&self, cost: LinkCost, limits: Limits, longest: usize) -> Result<Governor, ConfigError> {
+        let span = |&WindowConfig { seconds, bits }: &WindowConfig| Span { seconds, bits };
+        let spans: Vec<Span> = self.windows.iter().map(span).collect();
+        let ledger = self.open()?;
+        let mut room = vec![("meter.burst", limits.burst)];
+        room.extend(spans.iter().map(|span| ("meter.windows", span.bits)));
+        if let Some(ledger) = &ledger {
+            room.push(("meter.block", self.block));
+            let caps = ledger.chain().caps.iter();
+            let windows = caps.filter(|cap| matches!(cap.limit, Limit::Window(_)));
+            room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
+        }
+        let dearest = limits.dearest(cost, longest).unwrap_or(u64::MAX);
+        if let Some((name, bits)) = room.into_iter().find(|(_, bits)| *bits < dearest) {
+            return Err(ConfigError::Room { name, bits, dearest });
+        }
+        let now = crate::moment()?.micros;
+        Ok(Governor::with_ledger(ledger, now, cost, limits, &spans)?)
+    }
+
+    /// The key of the ledger's hashes, if there is one.
+    ///
+    /// # Errors
+    /// As for [`read_key`].
+    pub fn key(&self) -> Result<Option<[u8; 32]>, Error> {
+        self.ledger_key.as_deref().map(read_key).transpose()
+    }
+
+    fn open(&self) -> Result<Option<Ledger>, ConfigError> {
+        let Some(ledger) = self.ledger.clone() else {
+            return Ok(None);
+        };
+        let settings = Settings {
+            key: self.key()?,
+            block: self.block,
+            starts_per_hour: self.starts_per_hour,
+            off_max: self.off_max_s.saturating_mul(1_000_000),
+            ..Settings::default()
+        };
+        let paths = Paths {
+            ledger,
+            witnesses: self.witnesses.clone(),
+        };
+        Ok(Some(open(&paths, crate::moment()?, settings, &[], None)?))
+    }
+}

@@ -1,0 +1,66 @@
+//! Counts that outlive the program.
+
+use std::fs;
+use std::path::PathBuf;
+
+#[path = "../src/count.rs"]
+#[allow(dead_code)]
+mod count;
+#[path = "../src/state.rs"]
+mod state;
+
+use count::Total;
+use state::State;
+
+/// Bytes on the line that the file speaks for in advance.
+const BLOCK: u64 = 1 << 20;
+
+fn total(frames: u64, bytes: u64) -> Total {
+    Total {
+        frames,
+        bytes,
+        ..Total::default()
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("weir-tap-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn a_crash_counts_too_much_and_a_clean_end_exactly() {
+    let folder = folder("state");
+    let path = folder.join("tap");
+    let mut state = State::open(&path).unwrap();
+    state.keep(total(1, 84), false).unwrap();
+    // A crash here.
+    assert_eq!(State::open(&path).unwrap().counted().bytes, BLOCK);
+    let mut state = State::open(&path).unwrap();
+    let before = state.counted().bytes;
+    assert!(before >= BLOCK);
+    state.keep(total(5, before + 3 * BLOCK), false).unwrap();
+    assert!(State::open(&path).unwrap().counted().bytes > before + 3 * BLOCK);
+    state.close(total(6, 777)).unwrap();
+    assert_eq!(State::open(&path).unwrap().counted(), total(6, 777));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_is_no_state_is_refused() {
+    let folder = folder("bad");
+    let path = folder.join("tap");
+    for text in [
+        "",
+        "frames 1\n",
+        "frames x\n",
+        "frames 1\nframes 1\n",
+        "colour 1\n",
+    ] {
+        fs::write(&path, text).unwrap();
+        assert!(State::open(&path).is_err(), "{text:?}");
+    }
+    assert!(State::open(&folder).is_err(), "a folder");
+    fs::remove_dir_all(folder).unwrap();
+}
