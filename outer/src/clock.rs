@@ -20,7 +20,7 @@ impl Clock {
     }
 }
 
-/// Seconds since 1970, for the `created` field of an answer and nothing else.
+/// Seconds since 1970, for the `created` field of an answer and the numbers of receipts, and nothing else.
 #[allow(clippy::disallowed_methods)]
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now()

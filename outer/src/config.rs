@@ -76,6 +76,30 @@ pub struct Config {
     pub session: SessionConfig,
     /// What one user may ask for.
     pub limits: Limits,
+    /// What a gate is told.
+    pub receipts: ReceiptsConfig,
+}
+
+/// Receipts for a gate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiptsConfig {
+    /// A file with the key that the gate has too; none are sent without it.
+    pub key: Option<PathBuf>,
+    /// A file with the id of the gate's ledger, if it has one.
+    pub ledger: Option<PathBuf>,
+    /// Milliseconds between two.
+    pub every_ms: u64,
+}
+
+impl Default for ReceiptsConfig {
+    fn default() -> Self {
+        Self {
+            key: None,
+            ledger: None,
+            every_ms: 1000,
+        }
+    }
 }
 
 /// Both ends of the link.
@@ -132,6 +156,7 @@ impl Default for Config {
             weak: WeakConfig::default(),
             session: SessionConfig::default(),
             limits: Limits::default(),
+            receipts: ReceiptsConfig::default(),
         }
     }
 }
@@ -226,6 +251,7 @@ impl Config {
         kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(!self.model.is_empty(), "model: the name is empty");
         self.session.parameters(self.link.mtu)?;
+        ensure!(self.receipts.every_ms > 0, "receipts.every_ms: at least 1");
         let times = [
             ("body_timeout_s", self.limits.body_timeout_s),
             ("write_timeout_s", self.limits.write_timeout_s),

@@ -20,6 +20,7 @@ mod http;
 mod metrics;
 mod pump;
 mod reader;
+mod receipts;
 mod server;
 mod text;
 mod threads;

@@ -13,16 +13,17 @@ use weir_model::{Model, PAGE, Predict};
 use weir_setup::source::threads;
 use weir_setup::weak::Layout;
 use weir_setup::{SessionConfig, Weak, WeakConfig};
-use weir_wire::{OuterConfig, OuterSession};
+use weir_wire::{Format, OuterConfig, OuterSession};
 
 use crate::admission::Admission;
 use crate::ask::{Command, Desk, Health};
 use crate::clock;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, ReceiptsConfig};
 use crate::http::{Connections, Edge, Keys, router, serve};
 use crate::metrics::Metrics;
 use crate::pump::Pump;
 use crate::reader::{Fresh, Reader};
+use crate::receipts::Receipts;
 use crate::threads::Session;
 
 /// A running server; for programs that embed it.
@@ -89,10 +90,18 @@ impl Server {
             )
         });
         let (over, ended) = watch::channel(false);
-        let session = Session::start(link, pump, readers.collect(), metrics.clone(), move || {
-            // Nobody may be waiting.
-            let _ = over.send(true);
-        })?;
+        let receipts = receipts(&config.receipts, parameters.format)?;
+        let session = Session::start(
+            link,
+            pump,
+            readers.collect(),
+            metrics.clone(),
+            receipts,
+            move || {
+                // Nobody may be waiting.
+                let _ = over.send(true);
+            },
+        )?;
 
         let waker = session.waker;
         let seats = usize::from(batches) * usize::from(slots) + limits.queue;
@@ -179,6 +188,20 @@ impl Server {
         let session = tokio::task::spawn_blocking(move || self.session.join()).await?;
         session.unwrap_or_else(|_| anyhow::bail!("the session's thread panicked"))
     }
+}
+
+/// Receipts, if there is a key for them.
+fn receipts(config: &ReceiptsConfig, format: Format) -> anyhow::Result<Option<Receipts>> {
+    let Some(key) = &config.key else {
+        return Ok(None);
+    };
+    let key = weir_ledger::read_key(key).context("receipts.key")?;
+    let ledger = config.ledger.as_deref().map(weir_ledger::read_key);
+    let ledger = ledger.transpose().context("receipts.ledger")?.unwrap_or([0; 32]);
+    let every = Duration::from_millis(config.every_ms);
+    // Above all of an earlier start, as none of them sent a million receipts a second.
+    let number = clock::unix_seconds().saturating_mul(1_000_000);
+    Ok(Some(Receipts::new(key, ledger, every, format, number)))
 }
 
 /// The configured limits, lowered to what the weak model has room for.

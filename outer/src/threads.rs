@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pump::{Orders, Pump};
 use crate::reader::{Order, Reader, Report};
+use crate::receipts::Receipts;
 
 /// The running session.
 pub(crate) struct Session {
@@ -32,6 +33,7 @@ impl Session {
         pump: Pump,
         readers: Vec<Reader<P>>,
         metrics: Metrics,
+        receipts: Option<Receipts>,
         ended: impl FnOnce() + Send + 'static,
     ) -> anyhow::Result<Self> {
         let poll = Poll::new().context("no poll")?;
@@ -47,6 +49,7 @@ impl Session {
             pump,
             clock: Clock::start(),
             metrics,
+            receipts,
             desks: orders,
             commands: inbox,
             reports: desk,
@@ -119,6 +122,7 @@ struct Io<L> {
     pump: Pump,
     clock: Clock,
     metrics: Metrics,
+    receipts: Option<Receipts>,
     desks: Vec<Desk>,
     commands: Receiver<Command>,
     reports: Receiver<Report>,
@@ -165,11 +169,20 @@ impl<L: Link> Io<L> {
                 }
                 self.metrics.sent.inc();
             }
+            if let Some(receipts) = &mut self.receipts {
+                let (datagrams, bits) = (self.metrics.datagrams.get(), self.metrics.link_bits.get());
+                if receipts.poll(now, datagrams, bits, &mut out) {
+                    // One that is lost is followed by another.
+                    let _ = self.link.send(&out)?;
+                    self.metrics.sent.inc();
+                }
+            }
             self.hand_over(&mut orders)?;
             if linger.is_some_and(|until| self.pump.is_finished() || until <= now) {
                 return Ok(());
             }
-            let next = self.pump.poll_at().into_iter().chain(linger).min();
+            let receipt = self.receipts.as_ref().map(Receipts::poll_at);
+            let next = self.pump.poll_at().into_iter().chain(linger).chain(receipt).min();
             let wait = match has_more {
                 true => Some(Duration::ZERO),
                 false => next.map(|next| next.since(self.clock.now())),
