@@ -1,7 +1,8 @@
 //! The `weir` tool: everything of Weir that has a command line.
 //!
 //! `demo` and `trace` make tokens, `bench` measures what they cost, `compress` and `decompress` put the codec to work
-//! on files, `ledger` and `plan` look after the budget; `inner`, `outer` and `train` hand over to the crates of these names.
+//! on files; `ledger` and `plan` look after the budget, `reconcile` compares counters; `inner`, `outer`, `gate` and `train` hand over
+//! to the crates of these names.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ mod plan;
 mod plot;
 mod progress;
 mod prompts;
+mod reconcile;
 mod table;
 mod trace;
 mod train;
@@ -46,6 +48,10 @@ enum Command {
     Inner(Box<weir_inner::Args>),
     /// Runs the end outside: OpenAI-style HTTP API, decoder
     Outer(Box<weir_outer::Args>),
+    /// Runs the gate between them, or speaks with one that runs
+    #[command(subcommand)]
+    Gate(Box<weir_gate::Command>),
+    Reconcile(Box<reconcile::Args>),
     Trace(Box<trace::Args>),
     #[command(subcommand)]
     Bench(Box<bench::Command>),
@@ -79,6 +85,8 @@ fn run(command: Command) -> Result<()> {
             demo::end_with_parent();
             weir_outer::run(*args)
         }
+        Command::Gate(command) => weir_gate::command(*command),
+        Command::Reconcile(args) => reconcile::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Bench(command) => bench::run(&command),
         Command::Compress(args) => compress::compress(&args),

@@ -12,6 +12,8 @@ import traceback
 import openai
 
 import badlink
+import gate
+import gated
 import namespace
 import openai_client
 import servers
@@ -140,6 +142,11 @@ def no_fragments(weir):
     return namespace.run(weir, "narrow")
 
 
+def hostile_ends(weir):
+    """The gate between two enemies: three counters agree to the byte, and none passes the cap."""
+    return gate.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -152,6 +159,8 @@ TESTS = [
     badlink.forged_first_frame,
     in_a_namespace,
     no_fragments,
+    gated.every_shape,
+    hostile_ends,
 ]
 
 

@@ -1,0 +1,373 @@
+//! `weir reconcile`: do the gate, the kernel and the tap count the same? SPEC 9.3.
+//!
+//! The gate is asked before and after the others, so that what they say must lie between its two answers, whatever leaves
+//! meanwhile. What each counter has more or less than the others when it is first looked at is kept in a file: from then
+//! on all must grow alike.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// Compares what gate, kernel and tap have counted; where they differ, the gate is cut
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The gate's control socket
+    #[arg(long, value_name = "FILE", default_value = "/run/weir/gate.sock")]
+    gate: PathBuf,
+    /// Output of `nft -j list counters netdev`, in place of asking the kernel
+    #[arg(long, value_name = "FILE")]
+    nft: Option<PathBuf>,
+    /// The tap's state file
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
+    /// Where the counters stood when they were first compared; written if it is not there
+    #[arg(long, value_name = "FILE")]
+    baseline: PathBuf,
+    /// Frames that a counter may lack, because they were lost before it; none may have more than the gate
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    tolerance: u64,
+    /// Compare again every so many seconds, until they differ
+    #[arg(long, value_name = "SECONDS")]
+    every: Option<u64>,
+    /// Report only; do not cut the gate
+    #[arg(long)]
+    no_cut: bool,
+}
+
+/// Frames, and bytes on the line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Count {
+    frames: u64,
+    bytes: u64,
+}
+
+/// A counter beside the gate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Reading {
+    name: &'static str,
+    count: Count,
+    /// Frames that it saw and that should not be.
+    strange: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    loop {
+        let before = gate(&args.gate)?;
+        let mut readings = vec![match &args.nft {
+            Some(path) => nft(&fs::read_to_string(path).with_context(|| path.display().to_string())?)?,
+            None => nft(&ask_kernel()?)?,
+        }];
+        if let Some(path) = &args.tap {
+            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+            readings.push(tap(&text).with_context(|| path.display().to_string())?);
+        }
+        let after = gate(&args.gate)?;
+        let Some(baseline) = read_baseline(&args.baseline)? else {
+            ensure!(
+                before == after,
+                "frames leave: a first comparison needs a moment in which none does (`weir gate cut`)"
+            );
+            write_baseline(&args.baseline, after, &readings)?;
+            println!("baseline written to {}", args.baseline.display());
+            return Ok(());
+        };
+        let differences = compare(&baseline, [before, after], &readings, args.tolerance);
+        if !differences.is_empty() {
+            for difference in &differences {
+                eprintln!("weir: alarm: {difference}");
+            }
+            if !args.no_cut {
+                say(&args.gate, "disagree").context("the gate CANNOT BE CUT")?;
+            }
+            bail!("{} differences between counters", differences.len());
+        }
+        let Some(seconds) = args.every else {
+            println!(
+                "{} frames, {} bytes on the line: all agree",
+                after.frames, after.bytes
+            );
+            return Ok(());
+        };
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+/// What is wrong, in words; nothing if all is well. `gate` is the gate's count before and after the others were read.
+fn compare(
+    baseline: &[(String, Count)],
+    gate: [Count; 2],
+    readings: &[Reading],
+    tolerance: u64,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let start = |name: &str| {
+        baseline
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, count)| *count)
+    };
+    let grown = |now: Count, then: Count| {
+        Some(Count {
+            frames: now.frames.checked_sub(then.frames)?,
+            bytes: now.bytes.checked_sub(then.bytes)?,
+        })
+    };
+    let [before, after] = gate.map(|count| start(GATE).and_then(|then| grown(count, then)));
+    let (Some(before), Some(after)) = (before, after) else {
+        wrong.push(
+            "the gate's counters have gone back; if it was started anew, take a new baseline".to_owned(),
+        );
+        return wrong;
+    };
+    for Reading { name, count, strange } in readings {
+        if *strange > 0 {
+            wrong.push(format!(
+                "{name}: {strange} frames that should not be there, or that were not seen"
+            ));
+        }
+        let Some(then) = start(name) else {
+            wrong.push(format!("{name}: not in the baseline; take a new one"));
+            continue;
+        };
+        let Some(now) = grown(*count, then) else {
+            wrong.push(format!("{name}: its counters have gone back"));
+            continue;
+        };
+        if now.frames > after.frames || now.bytes > after.bytes {
+            wrong.push(format!(
+                "{name} has counted {} frames and {} bytes, the gate let out {} and {}",
+                now.frames, now.bytes, after.frames, after.bytes
+            ));
+        }
+        let lacks = before.bytes.saturating_sub(now.bytes);
+        if before.frames.saturating_sub(now.frames) > tolerance || lacks > tolerance.saturating_mul(LONGEST) {
+            wrong.push(format!(
+                "{name} has counted {} frames and {} bytes only, the gate let out {} and {}",
+                now.frames, now.bytes, before.frames, before.bytes
+            ));
+        }
+    }
+    wrong
+}
+
+fn gate(path: &Path) -> Result<Count> {
+    let text = say(path, "status")?;
+    let value = |wanted: &str| {
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let mut values = pairs.filter_map(|(name, value)| (name == wanted).then(|| value.parse().ok())?);
+        values
+            .next()
+            .with_context(|| format!("the gate says no {wanted}"))
+    };
+    Ok(Count {
+        frames: value("datagrams")?,
+        bytes: value("line_bytes")?,
+    })
+}
+
+fn say(path: &Path, order: &str) -> Result<String> {
+    let speak = || -> std::io::Result<String> {
+        let mut stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(format!("{order}\n").as_bytes())?;
+        let mut said = String::new();
+        stream.read_to_string(&mut said)?;
+        Ok(said)
+    };
+    speak().with_context(|| format!("no gate answers at {}", path.display()))
+}
+
+fn ask_kernel() -> Result<String> {
+    let done = Command::new("nft")
+        .args(["-j", "list", "counters", "netdev"])
+        .output()
+        .context("nft cannot be run")?;
+    ensure!(
+        done.status.success(),
+        "nft: {}",
+        String::from_utf8_lossy(&done.stderr).trim()
+    );
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// The counters of the table that `weir gate nft` made.
+fn nft(text: &str) -> Result<Reading> {
+    let all: serde_json::Value = serde_json::from_str(text).context("nft's answer")?;
+    let counter = |wanted: &str| {
+        let rows = all["nftables"].as_array().into_iter().flatten();
+        let mut counters = rows.map(|row| &row["counter"]);
+        let found = counters.find(|row| row["table"] == "weir_gate" && row["name"] == wanted);
+        let pair = found.and_then(|row| Some((row["packets"].as_u64()?, row["bytes"].as_u64()?)));
+        pair.with_context(|| {
+            format!("no counter {wanted} in a table weir_gate: load the rules of `weir gate nft`")
+        })
+    };
+    let ((short, _), (long, bytes)) = (counter("short")?, counter("long")?);
+    let strange = counter("over")?.0 + counter("other")?.0;
+    Ok(Reading {
+        name: "kernel",
+        count: Count {
+            frames: short + long,
+            bytes: short * SHORTEST + bytes + long * AROUND,
+        },
+        strange,
+    })
+}
+
+/// The lines of the tap's state file.
+fn tap(text: &str) -> Result<Reading> {
+    let value = |wanted: &str| {
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        let mut values =
+            pairs.filter_map(|(name, value)| (name == wanted).then(|| value.parse::<u64>().ok())?);
+        values.next().with_context(|| format!("no {wanted}"))
+    };
+    Ok(Reading {
+        name: "tap",
+        count: Count {
+            frames: value("frames")?,
+            bytes: value("bytes")?,
+        },
+        strange: value("drops")? + value("joined")?,
+    })
+}
+
+fn read_baseline(path: &Path) -> Result<Option<Vec<(String, Count)>>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| path.display().to_string()),
+    };
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        let (name, frames, bytes) = (
+            words.next()?,
+            words.next()?.parse().ok()?,
+            words.next()?.parse().ok()?,
+        );
+        Some((name.to_owned(), Count { frames, bytes }))
+    };
+    let lines: Option<Vec<_>> = text.lines().map(line).collect();
+    let lines = lines.with_context(|| format!("{}: not a baseline", path.display()))?;
+    Ok(Some(lines))
+}
+
+fn write_baseline(path: &Path, gate: Count, readings: &[Reading]) -> Result<()> {
+    let mut text = format!("{GATE} {} {}\n", gate.frames, gate.bytes);
+    for Reading { name, count, .. } in readings {
+        text += &format!("{name} {} {}\n", count.frames, count.bytes);
+    }
+    fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+const GATE: &str = "gate";
+/// Bytes on the line beside those that the kernel counts, and of the shortest and longest frame.
+const AROUND: u64 = 24;
+const SHORTEST: u64 = 84;
+const LONGEST: u64 = 1538;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn count(frames: u64, bytes: u64) -> Count {
+        Count { frames, bytes }
+    }
+
+    fn reading(name: &'static str, count: Count) -> Reading {
+        Reading {
+            name,
+            count,
+            strange: 0,
+        }
+    }
+
+    fn baseline() -> Vec<(String, Count)> {
+        [
+            (GATE, count(10, 1000)),
+            ("kernel", count(110, 11_000)),
+            ("tap", count(0, 0)),
+        ]
+        .map(|(name, count)| (name.to_owned(), count))
+        .to_vec()
+    }
+
+    /// What `compare` says of a kernel and a tap.
+    fn said(kernel: Count, tap: Count, tolerance: u64) -> String {
+        let readings = [reading("kernel", kernel), reading("tap", tap)];
+        compare(
+            &baseline(),
+            [count(20, 2000), count(22, 2200)],
+            &readings,
+            tolerance,
+        )
+        .join("\n")
+    }
+
+    #[test]
+    fn between_the_gates_two_answers_all_agree() {
+        assert_eq!(said(count(120, 12_000), count(12, 1200), 0), "");
+        assert_eq!(said(count(122, 12_200), count(10, 1000), 0), "");
+    }
+
+    #[test]
+    fn each_difference_is_named() {
+        assert!(said(count(123, 12_200), count(10, 1000), 9).contains("kernel has counted 13 frames"));
+        assert!(
+            said(count(120, 12_201), count(10, 1000), 9).contains("1201 bytes, the gate let out 12 and 1200")
+        );
+        assert!(
+            said(count(120, 12_000), count(9, 1000), 0)
+                .contains("tap has counted 9 frames and 1000 bytes only")
+        );
+        assert_eq!(said(count(120, 12_000), count(9, 900), 1), "", "one may be lost");
+        assert!(said(count(109, 11_000), count(10, 1000), 0).contains("kernel: its counters have gone back"));
+        let strange = Reading {
+            strange: 1,
+            ..reading("tap", count(10, 1000))
+        };
+        assert!(compare(&baseline(), [count(20, 2000); 2], &[strange], 0)[0].contains("should not be there"));
+        let late = reading("receipts", count(10, 1000));
+        assert!(compare(&baseline(), [count(20, 2000); 2], &[late], 0)[0].contains("not in the baseline"));
+        assert!(
+            compare(&baseline(), [count(9, 2000); 2], &[], 0)[0]
+                .contains("the gate's counters have gone back")
+        );
+    }
+
+    #[test]
+    fn counters_are_read_as_they_are_written() {
+        let text = r#"{"nftables": [{"metainfo": {}},
+            {"counter": {"family": "netdev", "name": "short", "table": "weir_gate", "packets": 3, "bytes": 150}},
+            {"counter": {"family": "netdev", "name": "long", "table": "weir_gate", "packets": 2, "bytes": 200}},
+            {"counter": {"family": "netdev", "name": "over", "table": "weir_gate", "packets": 0, "bytes": 0}},
+            {"counter": {"family": "netdev", "name": "other", "table": "weir_gate", "packets": 5, "bytes": 1}}]}"#;
+        let kernel = nft(text).unwrap();
+        assert_eq!((kernel.count, kernel.strange), (count(5, 3 * 84 + 200 + 48), 5));
+        assert!(nft("{}").unwrap_err().to_string().contains("short"));
+        let tapped = tap("frames 5\nbytes 500\ndrops 1\njoined 0\nreserved 9\n").unwrap();
+        assert_eq!((tapped.count, tapped.strange), (count(5, 500), 1));
+        assert!(tap("frames 5\n").is_err());
+    }
+
+    #[test]
+    fn a_baseline_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("baseline");
+        assert!(read_baseline(&path).unwrap().is_none());
+        write_baseline(
+            &path,
+            count(10, 1000),
+            &[reading("kernel", count(110, 11_000)), reading("tap", count(0, 0))],
+        )
+        .unwrap();
+        assert_eq!(read_baseline(&path).unwrap().unwrap(), baseline());
+        fs::write(&path, "gate 1\n").unwrap();
+        assert!(read_baseline(&path).is_err());
+    }
+}
