@@ -157,9 +157,10 @@ impl Args {
         }
         rows.push(head);
         for (cap, flow) in self.cases(situation) {
-            let name = cap.map_or("without a cap".to_owned(), |cap| {
-                format!("cap of {} bytes a day", short(cap))
-            });
+            let name = cap.map_or_else(
+                || "without a cap".to_owned(),
+                |cap| format!("cap of {} bytes a day", short(cap)),
+            );
             let mut cells = vec![
                 name,
                 short(flow.bytes_per_day),

@@ -259,7 +259,7 @@ fn script(seed: u64, own: &Tokenizer) -> Vec<Token> {
             _ => tokens.extend(own.encode(PIECES[random(state) % PIECES.len()])),
         }
     }
-    if random(state) % 4 > 0 {
+    if !random(state).is_multiple_of(4) {
         tokens.push(own.end_tokens()[0]);
     }
     tokens

@@ -1,8 +1,4 @@
 //! Exact attention over the pages of one slot: SPEC 2.7.
-#![expect(
-    clippy::needless_range_loop,
-    reason = "registers are indexed across several arrays"
-)]
 
 use std::ops::Range;
 

@@ -61,6 +61,10 @@ impl Admission {
     }
 
     /// Puts an ask into the queue; gives it back with the queue's capacity if that is reached.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an ask that is not taken goes back whole, and seldom"
+    )]
     pub(crate) fn enqueue(&mut self, ask: Ask, now: Instant) -> Result<(), (Ask, usize)> {
         // An empty queue takes one even at capacity 0: it may be let in at once.
         if self.queue.len() >= self.capacity.max(1) {

@@ -186,7 +186,7 @@ proptest! {
     ) {
         let good = signed(order(), &[0, 2]);
         let emitted = good.emit();
-        prop_assert_eq!(SignedOrder::parse(&emitted), Ok(good.clone()));
+        prop_assert_eq!(SignedOrder::parse(&emitted), Ok(good));
         prop_assert_eq!(SignedOrder::parse(&emitted[..cut]), Err(OrderError::Malformed));
         let mut changed = emitted;
         changed[place] ^= flip;

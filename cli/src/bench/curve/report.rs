@@ -114,7 +114,8 @@ impl Report {
                 format!("{:.3}", row.plain_bits),
                 format!("{:.4}", row.nats_lost),
                 format!("{:.4}", row.nats_stderr),
-                row.divergence.map_or("-".to_owned(), |kl| format!("{kl:.4}")),
+                row.divergence
+                    .map_or_else(|| "-".to_owned(), |kl| format!("{kl:.4}")),
                 row.tokens.to_string(),
             ]);
         }
