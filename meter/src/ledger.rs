@@ -1,6 +1,6 @@
 //! The ledger: what was charged since the weights were made, so that neither a crash nor a copy can undo it. SPEC 7.4-7.7.
 //!
-//! [`record`] is one record and its place in the chain, [`replay`] reads a file of them, [`witness`] holds heads elsewhere, [`start`] says
+//! `record` is one record and its place in the chain, `replay` reads a file of them, `witness` holds heads elsewhere, `start` says
 //! whether a program may begin, and [`Ledger`] is the one writer. It *reserves before it sends*: a record on the disk says "up to here may have been
 //! charged" before a permit below that is given, and a crash counts all of it.
 

@@ -1,7 +1,7 @@
 //! Fits the network that predicts which token wins (SPEC 4.6), for a pair of models of one tokenizer.
 //!
 //! [`Observer`] runs both models over answers and keeps, of each position, what either thinks of the tokens that matter. The
-//! noise does not depend on the models, so the strong model's token is drawn anew in every epoch ([`Position::draw`]), at every
+//! noise does not depend on the models, so the strong model's token is drawn anew in every epoch (`Position::draw`), at every
 //! temperature that the network shall know: a few ten thousand positions are as good as millions of tokens. [`fit`] then
 //! maximises the likelihood of the winners, in the codec's own numbers ([`weir_codec::winner::Contest`]).
 

@@ -18,7 +18,7 @@ pub struct Limits {
     pub repeat_percent: u8,
     /// The same for handshakes.
     pub handshake_percent: u8,
-    /// Percent of the total from which on [`Governor::is_low`] warns, 0 to 100.
+    /// Percent of the total, and of each window, from which on there is an alarm, 0 to 100.
     pub soft_percent: u8,
     /// Bits charged for each datagram on top of those on the link, for what its length can say (and its moment, if `tick`
     /// is 0): see [`side_bits`].
