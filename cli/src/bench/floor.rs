@@ -36,9 +36,6 @@ pub(crate) struct Args {
     weak: String,
     #[command(flatten)]
     traces: Traces,
-    /// Tokens of a query in a frame
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=64))]
-    tokens_per_tick: u8,
     #[command(flatten)]
     machine: Machine,
     /// Print one JSON object
@@ -86,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = progress::bar(jobs::tokens(&jobs) as u64, "Reading with both models", "tokens");
     let replay = Replay {
         slots,
-        tokens_per_tick: args.tokens_per_tick.into(),
+        tokens_per_tick: args.traces.tokens_per_tick.into(),
     };
     let (mut total, mut paired) = (Information::default(), Paired::default());
     let mut scorer = Scorer::new(Predictor::new(Kernel::choose(options.kernel)?), jobs.len());

@@ -14,7 +14,7 @@ pub(super) struct Job {
     pub(super) tokens: Vec<Token>,
 }
 
-/// Traces, and how much of them.
+/// Traces, how much of them, and how frames bring them.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Traces {
     /// What `weir trace` wrote; may be given several times
@@ -26,6 +26,9 @@ pub(super) struct Traces {
     /// Queries that are live at once
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u8).range(1..=128))]
     slots: u8,
+    /// Tokens of a query in a frame
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) tokens_per_tick: u8,
 }
 
 impl Traces {

@@ -74,16 +74,21 @@ impl Paired {
         self.answers.iter().map(of).sum()
     }
 
-    /// Standard error of a sum over answers whose residuals sum to zero.
     fn error(&self, residual: impl Fn(&Answer) -> f64) -> f64 {
         let there = self.answers.iter().filter(|answer| answer.tokens > 0.0);
-        let count = there.clone().count() as f64;
-        if count < 2.0 {
-            return f64::NAN;
-        }
-        let squares: f64 = there.map(|answer| residual(answer).powi(2)).sum();
-        (count / (count - 1.0) * squares).sqrt()
+        error_of_sum(there.map(residual))
     }
+}
+
+/// Standard error of a sum over answers (clusters) whose residuals, one an answer, sum to zero; NaN with fewer than two.
+pub(super) fn error_of_sum(residuals: impl Iterator<Item = f64>) -> f64 {
+    let (count, squares) = residuals.fold((0.0, 0.0), |(count, squares), residual| {
+        (count + 1.0, squares + residual * residual)
+    });
+    if count < 2.0 {
+        return f64::NAN;
+    }
+    (count / (count - 1.0) * squares).sqrt()
 }
 
 #[cfg(test)]

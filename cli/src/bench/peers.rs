@@ -29,9 +29,6 @@ pub(crate) struct Args {
     weak: String,
     #[command(flatten)]
     traces: Traces,
-    /// Tokens of a query in a frame
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u8).range(1..=64))]
-    tokens_per_tick: u8,
     #[command(flatten)]
     machine: Machine,
     /// Draw the rows to FILE.svg and FILE.png
@@ -100,7 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = progress::bar(tokens as u64, "Coding", "tokens");
     let encoding = Encoding {
         slots,
-        tokens_per_tick: args.tokens_per_tick,
+        tokens_per_tick: args.traces.tokens_per_tick,
         format: FORMAT,
     };
     let ours: Report = encoding.run(model, vocabulary, &jobs, None, &bar)?;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::point::{Answer, Point};
+use crate::bench::paired::error_of_sum;
 use crate::plot::{self, Axis, Lines, Mark, Series, Spacing};
 use crate::{files, table};
 
@@ -60,15 +61,14 @@ impl Row {
     }
 }
 
-/// A sum over the number of tokens, and its standard error with answers as clusters: sqrt(C / (C - 1) * sum over C answers of
-/// (y_c - r n_c)^2) / N, the usual linearised variance of a ratio of sums.
+/// A sum over the number of tokens, and its standard error with answers as clusters (`paired.rs`).
 fn per_token(answers: &[Answer], of: impl Fn(&Answer) -> f64) -> (f64, f64) {
-    let count = answers.len() as f64;
     let tokens: f64 = answers.iter().map(|answer| answer.tokens.len() as f64).sum();
     let ratio = answers.iter().map(&of).sum::<f64>() / tokens;
-    let residual = |answer: &Answer| of(answer) - ratio * answer.tokens.len() as f64;
-    let squares: f64 = answers.iter().map(|answer| residual(answer).powi(2)).sum();
-    (ratio, (count / (count - 1.0) * squares).sqrt() / tokens)
+    let residuals = answers
+        .iter()
+        .map(|answer| of(answer) - ratio * answer.tokens.len() as f64);
+    (ratio, error_of_sum(residuals) / tokens)
 }
 
 impl Report {
