@@ -52,11 +52,21 @@ impl TokenStream {
     /// Takes bytes and appends the tokens that are settled by now.
     ///
     /// # Errors
-    /// [`NoToken`]; the bytes are not taken.
+    /// [`NoToken`] of the first byte that lacks one; the bytes before it are taken, the others are not.
     pub fn push(&mut self, tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<Token>) -> Result<(), NoToken> {
-        if let Some(&byte) = bytes.iter().find(|&&byte| !tokenizer.encodes(byte)) {
-            return Err(NoToken(byte));
-        }
+        let lacking = bytes.iter().position(|&byte| !tokenizer.encodes(byte));
+        self.take(tokenizer, &bytes[..lacking.unwrap_or(bytes.len())], out);
+        lacking.map_or(Ok(()), |at| Err(NoToken(bytes[at])))
+    }
+
+    /// Ends the stream: the tokens of what was held back.
+    pub fn finish(&mut self, tokenizer: &Tokenizer, out: &mut Vec<Token>) {
+        out.extend(tokenizer.encode_bytes(&self.held));
+        self.held.clear();
+    }
+
+    /// Takes bytes that all have tokens.
+    fn take(&mut self, tokenizer: &Tokenizer, bytes: &[u8], out: &mut Vec<Token>) {
         self.held.extend_from_slice(bytes);
         let whole = self.held.len() - unfinished(&self.held);
         let mut words = Vec::new();
@@ -81,13 +91,6 @@ impl TokenStream {
             }
         }
         self.held.drain(..given);
-        Ok(())
-    }
-
-    /// Ends the stream: the tokens of what was held back.
-    pub fn finish(&mut self, tokenizer: &Tokenizer, out: &mut Vec<Token>) {
-        out.extend(tokenizer.encode_bytes(&self.held));
-        self.held.clear();
     }
 
     /// Number of bytes held back.
@@ -183,11 +186,15 @@ mod tests {
         let tokenizer = Tokenizer::from_metadata("test", metadata).unwrap();
         let (mut stream, mut tokens) = (TokenStream::default(), Vec::new());
         stream.push(&tokenizer, b"hello ", &mut tokens).unwrap();
-        let error = stream.push(&tokenizer, b"aXb", &mut tokens).unwrap_err();
+        let error = stream.push(&tokenizer, b"aXbX", &mut tokens).unwrap_err();
         assert_eq!(error, NoToken(b'X'));
         assert!(error.to_string().contains("0x58"));
         stream.finish(&tokenizer, &mut tokens);
-        assert_eq!(tokenizer.decode(&tokens), b"hello ");
+        assert_eq!(
+            tokenizer.decode(&tokens),
+            b"hello a",
+            "up to the byte, and no further"
+        );
     }
 
     fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
