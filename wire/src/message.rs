@@ -16,6 +16,8 @@ pub const STOPS_MAX: usize = 4;
 pub const STOP_BYTES_MAX: usize = 64;
 /// Most prompt tokens that any configuration may allow.
 pub const PROMPT_MAX: usize = 131_072;
+/// Temperatures that a query may have beside 0: any sampler can divide by them (SPEC 4.5).
+pub const TEMPERATURES: core::ops::RangeInclusive<f32> = 1.0 / 1024.0..=16.0;
 /// Least share of the strong model's say that a query may leave it.
 pub const TAU_MIN: f32 = 1.0 / 1024.0;
 /// Most bytes of text that a prompt is said to be made from.
@@ -44,7 +46,7 @@ pub struct Query {
     pub slot: u8,
     /// Seed of the sampler's public randomness.
     pub seed: [u8; 16],
-    /// Sampling temperature: finite, not negative; +0 is greedy.
+    /// Sampling temperature: +0, which is greedy, or in [`TEMPERATURES`].
     pub temperature: f32,
     /// Nucleus: above 0, at most 1 (off).
     pub top_p: f32,
@@ -157,7 +159,7 @@ impl Message {
             Self::Cancel { slot } if *slot <= SLOT_MAX => return Ok(()),
             Self::Cancel { .. } => return Err("slot above 127"),
         };
-        let temperature_good = query.temperature.is_finite() && query.temperature.is_sign_positive();
+        let temperature_good = query.temperature.to_bits() == 0 || TEMPERATURES.contains(&query.temperature);
         let top_p_good = query.top_p > 0.0 && query.top_p <= 1.0;
         let tau_good = (TAU_MIN..=1.0).contains(&query.tau);
         let stops_good = query
@@ -168,7 +170,7 @@ impl Message {
             (query.slot <= SLOT_MAX, "slot above 127"),
             (
                 temperature_good,
-                "temperature not finite, negative, or minus zero",
+                "temperature neither 0 nor in 1/1024..=16, or minus zero",
             ),
             (top_p_good, "top_p not above 0 and at most 1"),
             (tau_good, "tau below 1/1024 or above 1"),

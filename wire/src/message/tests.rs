@@ -48,7 +48,7 @@ fn limit(change: impl FnOnce(&mut Query)) -> &'static str {
 #[test]
 fn limits_are_named_and_enforced_on_both_sides() {
     assert!(limit(|q| q.slot = 128).contains("slot"));
-    for temperature in [f32::NAN, f32::INFINITY, -1.0, -0.0] {
+    for temperature in [f32::NAN, f32::INFINITY, -1.0, -0.0, 1e-9, 0.000_976, 16.000_01] {
         assert!(limit(|q| q.temperature = temperature).contains("temperature"));
     }
     for top_p in [f32::NAN, 0.0, -0.5, 1.000_001] {
@@ -150,7 +150,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     let query = (
         0_u8..=127,
         any::<[u8; 16]>(),
-        0.0_f32..3.0,
+        prop_oneof![Just(0.0), TEMPERATURES],
         0.01_f32..=1.0,
         any::<u32>(),
         TAU_MIN..=1.0,
