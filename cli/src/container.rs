@@ -141,14 +141,14 @@ impl Cursor<'_> {
 }
 
 /// Against accident, not malice: whoever can write the file can write the check.
-fn check(body: &[u8]) -> [u8; CHECK] {
+pub(crate) fn check(body: &[u8]) -> [u8; CHECK] {
     let mut sum = [0; CHECK];
     sum.copy_from_slice(&blake3::hash(body).as_bytes()[..CHECK]);
     sum
 }
 
 /// The last two bytes show a file that was taken for text and had its line ends changed.
-const MAGIC: &[u8; 9] = b"WEIRZIP\r\n";
+pub(crate) const MAGIC: &[u8; 9] = b"WEIRZIP\r\n";
 /// The one format that is read and written.
 pub(crate) const VERSION: u8 = 2;
 /// Bytes of the check at the end.
@@ -157,6 +157,9 @@ const CHECK: usize = 16;
 pub(crate) const OVERHEAD: usize = MAGIC.len() + 1 + 3 * 32 + 2 * 8 + 3 * 4 + 8 + CHECK;
 
 #[cfg(test)]
-// By its path, for the fuzz target that takes this file in.
+// By their paths, for the fuzz target that takes this file in.
+#[path = "container/fuzzing.rs"]
+mod fuzzing;
+#[cfg(test)]
 #[path = "container/tests.rs"]
 mod tests;
