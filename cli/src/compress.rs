@@ -1,6 +1,7 @@
 //! `weir compress` and `weir decompress`: files under the weak model's prediction. SPEC 8.2.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -48,6 +49,9 @@ pub(crate) struct DecompressArgs {
     /// The file to write
     #[arg(value_name = "OUT")]
     output: PathBuf,
+    /// Refuse a file that says it holds more bytes: what a few bytes can mean has no bound
+    #[arg(long, value_name = "N", default_value_t = 1 << 30)]
+    max_bytes: u64,
     #[command(flatten)]
     machine: Machine,
 }
@@ -127,6 +131,12 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     let file = read(&args.input)?;
     let (header, missing, code) =
         Header::parse(&file).with_context(|| format!("cannot decompress {name}"))?;
+    ensure!(
+        header.length <= args.max_bytes,
+        "{name} says that it holds {} bytes; --max-bytes allows {}",
+        header.length,
+        args.max_bytes
+    );
     let source = Source::weak(&args.weak);
     let tokenizer = models::tokenizer(&source)?;
     let window = header.window as usize;
@@ -141,17 +151,28 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     );
     let count = usize::try_from(header.tokens).context("the file is too large for this machine")?;
     let bar = progress::bar(header.tokens, "Decompressing", "tokens");
+    let mut bytes = 0;
     let tokens = stream::decompress(
         &mut model,
         span(&header),
         header.start,
         code,
         count,
-        &mut |done| {
-            bar.set_position(done as u64);
+        &mut |token| {
+            bar.inc(1);
+            bytes += tokenizer.token_bytes(token).len() as u64;
+            match bytes <= header.length {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
         },
     );
     bar.finish_and_clear();
+    ensure!(
+        !matches!(tokens, Err(weir_codec::Error::Stopped)),
+        "cannot decompress {name}: it says that it holds {} bytes, and its code has more",
+        header.length
+    );
     let text = tokenizer.decode(&tokens.with_context(|| format!("cannot decompress {name}"))?);
     let content = aside::put_back(&text, missing, |byte| tokenizer.encodes(byte)).with_context(|| {
         format!("cannot decompress {name}: its list of missing bytes does not fit its text")

@@ -119,6 +119,38 @@ fn bytes_that_a_vocabulary_lacks_come_back() {
     assert_eq!(fs::read(&back).unwrap(), content);
 }
 
+/// A file of a few bytes may claim any size, and its code go on for as long.
+#[test]
+fn a_file_that_grows_too_large_is_refused() {
+    let files = Files::new();
+    let content = include_str!("../src/prompts.jsonl");
+    let packed = files.compress(content.as_bytes());
+    let back = files.path("back");
+    let length = content.len().to_string();
+    let less = (content.len() - 1).to_string();
+    let unpack = ["decompress", text(&packed), text(&back), "--max-bytes"];
+    // No model is loaded for it: there is none.
+    let said = refused(&[&unpack[..], &[less.as_str(), "--weak", "/no/such/model"]].concat());
+    assert!(said.contains("--max-bytes") && said.contains(&length), "{said}");
+    assert!(!back.exists());
+    done(&[&unpack[..], &[length.as_str()]].concat());
+    assert_eq!(fs::read(&back).unwrap(), content.as_bytes());
+    fs::remove_file(&back).unwrap();
+
+    // Says that it has fewer bytes than its code, and no more tokens than bytes.
+    let mut file = fs::read(&packed).unwrap();
+    let lie = 300_u64.to_be_bytes();
+    file[106..114].copy_from_slice(&lie);
+    file[114..122].copy_from_slice(&lie);
+    let body = file.len() - 16;
+    let check = blake3::hash(&file[..body]);
+    file[body..].copy_from_slice(&check.as_bytes()[..16]);
+    fs::write(&packed, &file).unwrap();
+    let said = refused(&["decompress", text(&packed), text(&back)]);
+    assert!(said.contains("300 bytes") && said.contains("more"), "{said}");
+    assert!(!back.exists());
+}
+
 #[test]
 fn a_damaged_file_or_another_model_is_refused_and_nothing_is_written() {
     let files = Files::new();

@@ -14,6 +14,9 @@ pub enum Error {
     /// The code decodes, but is not what the encoder writes for that content (peer).
     #[error("code is not the canonical one of its content")]
     NotCanonical,
+    /// The caller wanted no more (caller).
+    #[error("stopped by its caller")]
+    Stopped,
     /// A slot number is out of range, not free on opening, or not live (caller).
     #[error("slot {slot} is {problem}")]
     Slot {

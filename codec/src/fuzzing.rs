@@ -1,5 +1,7 @@
 //! Bodies of the fuzz targets: the same functions that tests call, on a toy model.
 
+use core::ops::ControlFlow;
+
 use crate::query::{Query, Sampling, Settings};
 use crate::stream::{Window, compress, decompress};
 use crate::testing::{Markov, letters};
@@ -138,7 +140,8 @@ pub fn stream(data: &[u8]) {
     };
     let window = Window { size: 16, overlap: 5 };
     let (mut model, count) = (Markov::new(VOCAB), usize::from(count));
-    match decompress(&mut model, window, 0, code, count, &mut |_| {}) {
+    let each = &mut |_| ControlFlow::Continue(());
+    match decompress(&mut model, window, 0, code, count, each) {
         Ok(tokens) => {
             let mut again = Vec::new();
             compress(&mut model, window, 0, &tokens, &mut again, &mut |_| {})

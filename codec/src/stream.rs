@@ -7,6 +7,8 @@ mod bias;
 mod mixer;
 mod ngram;
 
+use core::ops::ControlFlow;
+
 use weir_model::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
@@ -32,6 +34,7 @@ const PASS: usize = 64;
 /// `progress` is told after every few tokens how many are done.
 ///
 /// ```
+/// use core::ops::ControlFlow;
 /// use weir_codec::stream::{Window, compress, decompress};
 /// use weir_codec::testing::Markov;
 ///
@@ -39,7 +42,8 @@ const PASS: usize = 64;
 /// let tokens: Vec<u32> = (0..500).map(|i| i * i % 300).collect();
 /// let mut code = Vec::new();
 /// compress(&mut Markov::new(300), window, 0, &tokens, &mut code, &mut |_| {})?;
-/// let back = decompress(&mut Markov::new(300), window, 0, &code, tokens.len(), &mut |_| {})?;
+/// let all = &mut |_| ControlFlow::Continue(());
+/// let back = decompress(&mut Markov::new(300), window, 0, &code, tokens.len(), all)?;
 /// assert_eq!(back, tokens);
 /// # Ok::<(), weir_codec::Error>(())
 /// ```
@@ -74,17 +78,18 @@ pub fn compress<P: Predict>(
     Ok(reader.finish())
 }
 
-/// The first `count` tokens of `code`.
+/// The first `count` tokens of `code`, which may be a lie. `each` hears of every token as it is decoded, and may break.
 ///
 /// # Errors
-/// [`Error::NotCanonical`] if the code is not what [`compress`] writes for them; otherwise as there.
+/// [`Error::NotCanonical`] if the code is not what [`compress`] writes for them; [`Error::Stopped`] if `each` broke;
+/// otherwise as there.
 pub fn decompress<P: Predict>(
     model: &mut P,
     window: Window,
     start: Token,
     code: &[u8],
     count: usize,
-    progress: &mut dyn FnMut(usize),
+    each: &mut dyn FnMut(Token) -> ControlFlow<()>,
 ) -> Result<Vec<Token>, Error> {
     let vocab = model.vocab();
     if start as usize >= vocab {
@@ -92,12 +97,13 @@ pub fn decompress<P: Predict>(
     }
     let mut coder = coder::Decoder::new(code);
     let mut reader = Reader::new(model, window, start)?;
-    // The count may be a lie: memory grows with what is decoded.
+    // Memory grows with what is decoded.
     let mut tokens = Vec::new();
     while tokens.len() < count {
         reader.pass(&[0], &mut Port::Read(&mut coder), &mut tokens)?;
-        if tokens.len().is_multiple_of(16) || tokens.len() == count {
-            progress(tokens.len());
+        if tokens.last().is_some_and(|&token| each(token).is_break()) {
+            reader.finish();
+            return Err(Error::Stopped);
         }
     }
     reader.finish();

@@ -17,14 +17,39 @@ fn windows_and_passes_agree() {
             assert_eq!((stats.tokens as usize, seen), (len, len));
             assert!(code.len() as f64 <= stats.coded_bits / 8.0 + 1.1);
             let mut model = Markov::new(500);
-            let back = decompress(&mut model, window, 3, &code, len, &mut |_| {}).unwrap();
+            let back = decompress(&mut model, window, 3, &code, len, &mut go_on).unwrap();
             assert_eq!(back, tokens[..len]);
             code.push(1);
-            let again = decompress(&mut model, window, 3, &code, len, &mut |_| {});
+            let again = decompress(&mut model, window, 3, &code, len, &mut go_on);
             // No other code means the same tokens; now and then it means others.
             assert!(!again.is_ok_and(|again| again == tokens[..len]));
         }
     }
+}
+
+fn go_on(_: Token) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// A code of a few bytes can mean tokens without end; its reader need not hear them all.
+#[test]
+fn a_reader_may_stop() {
+    let window = Window { size: 64, overlap: 8 };
+    let (mut model, mut heard) = (Markov::new(500).with_limits(1, 4096), Vec::new());
+    let stopped = decompress(&mut model, window, 3, &[7, 7], usize::MAX, &mut |token| {
+        heard.push(token);
+        match heard.len() {
+            100 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    assert_eq!(heard.len(), 100);
+    // The model's one slot is free again.
+    let mut code = Vec::new();
+    compress(&mut model, window, 3, &heard, &mut code, &mut |_| {}).unwrap();
+    let back = decompress(&mut model, window, 3, &code, heard.len(), &mut go_on).unwrap();
+    assert_eq!(back, heard);
 }
 
 #[test]
@@ -56,7 +81,7 @@ fn check_never_much_worse(name: &str, tokens: &[Token]) -> SlotStats {
         coded_bits <= 1.01 * plain_bits + 64.0,
         "{name}: {coded_bits} bits, plain {plain_bits}"
     );
-    let back = decompress(&mut model, window, 0, &code, tokens.len(), &mut |_| {}).unwrap();
+    let back = decompress(&mut model, window, 0, &code, tokens.len(), &mut go_on).unwrap();
     assert!(back == tokens, "{name}");
     stats
 }
