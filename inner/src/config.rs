@@ -31,7 +31,8 @@ pub struct Args {
     /// Positions of all live queries together in the strong model [default: 65536]
     #[arg(long, value_name = "N")]
     pub strong_kv_tokens: Option<usize>,
-    /// Positions of all live queries with a tau below 1 in the weak model that is asked beside the strong one [default: 65536]
+    /// Positions of all live queries with a tau below 1 in the weak model that is asked beside the strong one
+    /// [default: as many as all batches have for live queries]
     #[arg(long, value_name = "N")]
     pub lossy_kv_tokens: Option<usize>,
     /// The weak model: a .gguf or .weir file, or "embedded" [default: embedded]
@@ -126,7 +127,8 @@ pub struct StrongConfig {
     pub threads: usize,
     /// Positions of all live queries together.
     pub kv_tokens: usize,
-    /// Positions of all live queries with a `tau` below 1 together, in the weak model that is asked beside the strong one.
+    /// Positions of all live queries with a `tau` below 1 together, in the weak model that is asked beside the strong one; 0:
+    /// as many as all batches have for live queries, so that none that outer admits is refused for them.
     pub lossy_kv_tokens: usize,
     /// Most positions of one query.
     pub max_context: usize,
@@ -217,7 +219,7 @@ impl Default for StrongConfig {
             kernel: "auto".to_owned(),
             threads: 0,
             kv_tokens: 65_536,
-            lossy_kv_tokens: 65_536,
+            lossy_kv_tokens: 0,
             max_context: 4096,
         }
     }
@@ -348,8 +350,8 @@ impl Config {
         kernel(&self.weak.kernel).context("weak.kernel")?;
         ensure!(self.strong.kv_tokens > 1, "strong.kv_tokens: at least 2");
         ensure!(
-            self.strong.lossy_kv_tokens >= PAGE,
-            "strong.lossy_kv_tokens: at least {PAGE}, which is one page"
+            self.strong.lossy_kv_tokens == 0 || self.strong.lossy_kv_tokens >= PAGE,
+            "strong.lossy_kv_tokens: 0, or at least {PAGE}, which is one page"
         );
         self.session.parameters(self.link.mtu)?;
         Ok(())
@@ -385,6 +387,9 @@ mod tests {
         config.session.tokens_per_tick = 64;
         config.weak.kernel = "fast".to_owned();
         assert!(complaint(&config).contains("weak.kernel"));
+        config.weak.kernel = "auto".to_owned();
+        config.strong.lossy_kv_tokens = PAGE - 1;
+        assert!(complaint(&config).contains("lossy_kv_tokens"));
         let unknown = toml::from_str::<Config>("[strong]\nfiel = 'a'").unwrap_err();
         assert!(unknown.to_string().contains("fiel"));
     }

@@ -89,13 +89,21 @@ fn adviser(config: &StrongConfig, weak: &Weak, least_tau: f32) -> anyhow::Result
     if least_tau >= 1.0 {
         return Ok(None);
     }
-    let positions = config.lossy_kv_tokens;
+    let positions = lossy_positions(config, &weak.options);
     let options = Options {
         kv_tokens: positions,
         ..weak.options.clone()
     };
     let twin = weak.model.twin(&options)?;
     Ok(Some(Adviser::new(Box::new(twin), positions, least_tau)))
+}
+
+/// Outer knows nothing of the adviser's pool: the default has room for all that it admits (SPEC 6.2).
+fn lossy_positions(config: &StrongConfig, weak: &Options) -> usize {
+    match config.lossy_kv_tokens {
+        0 => weak.kv_tokens,
+        positions => positions,
+    }
 }
 
 /// Template and end tokens may differ: the weak model's are in force for both (SPEC 3.5).
