@@ -27,6 +27,12 @@ pub(crate) fn choice(name: &str) -> Result<Choice> {
     kernel(name).map(Choice)
 }
 
+/// A kind of keys and values by its name, for flags.
+pub(crate) fn kv(name: &str) -> Result<Kv> {
+    let found = Kv::ALL.into_iter().find(|kv| kv.name() == name);
+    found.with_context(|| format!("{name:?} is neither f32 nor int8"))
+}
+
 impl Machine {
     /// Options for a pool of `kv_tokens` positions with at most `max_context` for each slot.
     pub(crate) fn options(&self, kv_tokens: usize, max_context: usize) -> Options {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_codec::{Query, Sampling, Seed};
-use weir_model::{Message, PAGE, Predict as _, Tokenizer};
+use weir_model::{Kv, Message, Options, PAGE, Predict as _, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// The weak model, which has a say where --tau is below 1: a .gguf or .weir file
     #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
     weak: String,
+    /// What the weak model's keys and values are kept as, where it has a say: f32 or int8, as `weak.kv` has it on both ends
+    #[arg(long, value_name = "KIND", default_value = "f32", value_parser = models::kv)]
+    kv: Kv,
     /// Prompts, one {"id"?, "prompt"} a line; they go through the model's chat template [default: embedded]
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
@@ -78,7 +81,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let source = Source::strong(&args.strong);
     let weak = Source::weak(&args.weak);
     let lines = make(
-        (&source, &weak),
+        &source,
+        (&weak, args.kv),
         &asked,
         &args.ask,
         usize::from(args.live),
@@ -92,7 +96,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// Answers prompts, at most `live` at a time, with a strong and, where it is needed, a weak model.
 pub(crate) fn make(
-    (source, weak): (&Source, &Source),
+    source: &Source,
+    (weak, kv): (&Source, Kv),
     prompts: &[Prompt],
     ask: &Ask,
     live: usize,
@@ -105,7 +110,7 @@ pub(crate) fn make(
     let options = machine.options(live * need.next_multiple_of(PAGE), need);
     let mut model = models::load(source, &options)?;
     let mut weak = match ask.tau < 1.0 {
-        true => Some(models::load(weak, &options)?),
+        true => Some(models::load(weak, &Options { kv, ..options })?),
         false => None,
     };
     for (query, prompt) in queries.iter().zip(prompts) {
@@ -119,10 +124,7 @@ pub(crate) fn make(
         })?;
     }
     let bar = progress::bar(prompts.len() as u64, "Answering", "prompts");
-    let mut both = Models {
-        strong: &mut model,
-        weak: weak.as_mut(),
-    };
+    let mut both = Models::new(&mut model, weak.as_mut(), tokenizer.vocab());
     let end = tokenizer.end_tokens();
     let answers = answers(&mut both, end, &queries, live, |_| (), |_| bar.inc(1))?;
     bar.finish_and_clear();

@@ -490,6 +490,35 @@ fn the_curve_falls_from_the_lossless_point_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_bench_says_which_traces_it_cannot_take() {
+    let files = Files::new();
+    let lossy = files.path("lossy.jsonl");
+    let flags = ["--tau", "0.3", "--limit", "2", "--max-tokens", "8"];
+    done(&[&["trace", "--out", text(&lossy)], &flags[..]].concat());
+    for bench in ["floor", "retokenize"] {
+        let pair = ["--strong", "embedded", "--weak", "embedded"];
+        let said = refused(&[&["bench", bench, "--trace", text(&lossy)], &pair[..]].concat());
+        assert!(said.contains("tau below 1"), "{bench}: {said}");
+    }
+}
+
+/// Keys and values of 8 bits change what the weak model says, and so what it has a say in.
+#[test]
+fn a_lossy_trace_is_that_of_the_session_s_keys_and_values() {
+    let files = Files::new();
+    let trace = |kv: &str, tau: &str| {
+        let out = files.path("trace.jsonl");
+        let flags = ["--kv", kv, "--tau", tau, "--limit", "8", "--max-tokens", "60"];
+        done(&[&["trace", "--out", text(&out)], &flags[..]].concat());
+        fs::read_to_string(out).unwrap()
+    };
+    assert_ne!(trace("int8", "0.1"), trace("f32", "0.1"));
+    assert_eq!(trace("int8", "1"), trace("f32", "1"));
+    let said = weir(&["trace", "--kv", "int4", "--out", "/dev/null"]);
+    assert!(String::from_utf8_lossy(&said.stderr).contains("int8"));
+}
+
+#[test]
 fn the_demo_is_exact() {
     let report = last_line_json(&done(&["demo", "--json", "--rounds", "1", "--max-tokens", "48"]));
     assert_eq!(report["exact"], true, "{report}");

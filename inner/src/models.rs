@@ -48,10 +48,8 @@ pub(crate) fn strong(
         ..
     } = config;
     let source = Source::strong(&config.file);
-    let (vocab, context) = (
-        own.map_or_else(|| weak.model.vocab(), Tokenizer::vocab),
-        weak.model.max_context(),
-    );
+    let vocab = agreed(own, &weak.tokenizer, weak.model.vocab());
+    let context = weak.model.max_context();
     let adviser = adviser(config, weak, session.least_tau())?;
     if config.engine != Engine::Candle {
         let options = Options {
@@ -81,6 +79,12 @@ pub(crate) fn strong(
         }
     }
     candle(config, &source, vocab, context, adviser)
+}
+
+/// V of SPEC 4.5: tokens that the strong model may say. A model whose rows were padded to more says none of those, and the
+/// weak one must have a row for each.
+fn agreed(own: Option<&Tokenizer>, shared: &Tokenizer, rows: usize) -> usize {
+    own.map_or_else(|| shared.vocab().min(rows), Tokenizer::vocab)
 }
 
 /// The weak model once more, for queries that let it have a say: its weights are shared, its pool is its own. Such queries
@@ -178,6 +182,8 @@ fn fits(strong: usize, weak: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_setup::WeakConfig;
+    use weir_setup::weak::Layout;
 
     #[test]
     fn a_pair_must_share_its_tokens_but_not_its_template() {
@@ -196,5 +202,31 @@ mod tests {
                 .contains("vocabulary")
         );
         assert!(edited(|s| drop(s.merges.pop())).unwrap_err().contains("merges"));
+    }
+
+    #[test]
+    fn the_tokenizer_says_how_many_tokens_there_are() {
+        let shared = Source::weak("embedded").tokenizer().unwrap();
+        let mut metadata = shared.metadata().clone();
+        metadata.tokens.push("one more".to_owned());
+        metadata.types.push(weir_model::TokenType::Control);
+        let own = Tokenizer::from_metadata("own", metadata).unwrap();
+        let vocab = shared.vocab();
+        assert_eq!(agreed(None, &shared, vocab + 64), vocab, "rows of padding");
+        assert_eq!(agreed(None, &shared, vocab - 1), vocab - 1);
+        assert_eq!(agreed(Some(&own), &shared, vocab), vocab + 1);
+    }
+
+    #[test]
+    fn lossy_queries_have_room_for_all_that_outer_admits() {
+        let weak = WeakConfig {
+            kv_tokens: 640,
+            ..WeakConfig::default()
+        };
+        let options = weak.options(3, Layout::Together).unwrap();
+        let mut config = StrongConfig::default();
+        assert_eq!(lossy_positions(&config, &options), 3 * 640);
+        config.lossy_kv_tokens = 128;
+        assert_eq!(lossy_positions(&config, &options), 128);
     }
 }

@@ -9,7 +9,7 @@ mod timed;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
-use weir_model::Kernel;
+use weir_model::{Kernel, Kv};
 use weir_setup::Source;
 use weir_setup::source::{EMBEDDED, vocabulary};
 use weir_wire::{CheckWidth, Format, IdWidth};
@@ -160,7 +160,8 @@ fn embedded(args: &Args) -> Result<Vec<trace::Line>> {
         seed: 0,
     };
     trace::make(
-        (&Source::strong(EMBEDDED), &Source::weak(EMBEDDED)),
+        &Source::strong(EMBEDDED),
+        (&Source::weak(EMBEDDED), Kv::F32),
         &prompts,
         &ask,
         usize::from(args.slots),

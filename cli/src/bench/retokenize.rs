@@ -114,6 +114,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut lines = trace::read(&args.trace)?;
     lines.truncate(args.limit);
     ensure!(!lines.is_empty(), "{}: no answers", args.trace.display());
+    ensure!(
+        lines.iter().all(|line| line.tau == 1.0),
+        "a line of the trace has a tau below 1: with another tokenizer there are no such answers"
+    );
     let strong_tokens: usize = lines.iter().map(|line| line.tokens.len()).sum();
     let bytes: usize = lines.iter().map(|line| strong.decode(&line.tokens).len()).sum();
 

@@ -6,9 +6,11 @@ use weir_model::{Predict, Slot, Token};
 
 /// The models that answer.
 pub(crate) struct Models<'a, P> {
-    pub(crate) strong: &'a mut P,
+    strong: &'a mut P,
     /// Asked for queries with a `tau` below 1, which there must not be without it.
-    pub(crate) weak: Option<&'a mut P>,
+    weak: Option<&'a mut P>,
+    /// V of SPEC 4.5: tokens that may be said. Models may pad their rows to more.
+    vocab: usize,
 }
 
 /// What a token was chosen by.
@@ -19,6 +21,15 @@ pub(crate) struct Choice<'a> {
     pub(crate) strong: &'a [f32],
     /// Where the weak model had a say.
     pub(crate) weak: Option<&'a [f32]>,
+}
+
+impl<'a, P: Predict> Models<'a, P> {
+    /// Models that say only tokens below `vocab`, the size of their tokenizer, for which each should have a logit.
+    pub(crate) fn new(strong: &'a mut P, weak: Option<&'a mut P>, vocab: usize) -> Self {
+        let rows = weak.iter().map(|weak| weak.vocab()).chain([strong.vocab()]);
+        let vocab = rows.fold(vocab, usize::min);
+        Self { strong, weak, vocab }
+    }
 }
 
 /// Answers `queries`, at most `live` at a time; `chosen` hears of each token, `done` the index of each query that ends. End
@@ -47,6 +58,7 @@ pub(crate) fn answers<P: Predict>(
         }
         let width = consult(models, &busy, &mut opinions)?;
         let mut opinions = opinions.chunks(width);
+        let vocab = models.vocab;
         let rows: Vec<(Slot, Token)> = busy.iter().map(|one| (one.slot, one.pending)).collect();
         let mut outcome = Ok(());
         models.strong.step(&rows, &mut |row, logits| {
@@ -59,12 +71,8 @@ pub(crate) fn answers<P: Predict>(
             } = &mut busy[row];
             let answer = &mut answers[*index];
             let position = u32::try_from(answer.len()).expect("max_tokens is a u32");
-            // Models may pad a vocabulary that they share to different lengths.
-            let both = logits.len().min(width);
-            let (strong, weak) = match weak.and_then(|_| opinions.next()) {
-                Some(opinion) => (&logits[..both], Some(&opinion[..both])),
-                None => (logits, None),
-            };
+            let strong = &logits[..vocab];
+            let weak = weak.and_then(|_| opinions.next()).map(|row| &row[..vocab]);
             let (sampling, seed) = (&query.sampling, &query.seed);
             let token = match weak {
                 Some(weak) => sampler.sample_lossy(strong, weak, sampling, seed, position),
@@ -153,6 +161,84 @@ impl<'a> Busy<'a> {
         models.strong.close(self.slot);
         if let (Some(weak), Some(slot)) = (&mut models.weak, self.weak) {
             weak.close(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::ops::ControlFlow;
+
+    use weir_codec::Sampling;
+    use weir_codec::testing::Markov;
+    use weir_inner::strong::adviser::Adviser;
+    use weir_inner::strong::exact::Exact;
+    use weir_inner::strong::{Handle, Strong as _};
+
+    use super::*;
+
+    const VOCAB: usize = 200;
+
+    fn queries() -> Vec<Query> {
+        let mut queries = Vec::new();
+        for tau in [1.0, 0.3] {
+            for temperature in [0.0, 0.7, 1.5] {
+                queries.push(Query {
+                    seed: [queries.len() as u8; 16],
+                    sampling: Sampling {
+                        tau,
+                        ..Sampling::at(temperature)
+                    },
+                    max_tokens: 40,
+                    stop: Vec::new(),
+                    prompt: vec![1, 2, 3],
+                });
+            }
+        }
+        queries
+    }
+
+    /// Answers of models with so many rows of padding behind their tokens.
+    fn said(padding: [usize; 2], vocab: usize) -> Vec<Vec<Token>> {
+        let [strong, weak] = padding.map(|padding| Markov::new(VOCAB + padding));
+        let (mut strong, mut weak) = (strong.relative(5), weak);
+        let mut models = Models::new(&mut strong, Some(&mut weak), vocab);
+        answers(&mut models, &[], &queries(), 4, |_| (), |_| ()).unwrap()
+    }
+
+    /// Padding is never said, lossless or not; what is said is what it would be without.
+    #[test]
+    fn rows_of_padding_say_nothing() {
+        let plain = said([0, 0], VOCAB);
+        for padding in [[60, 0], [0, 60], [60, 30]] {
+            assert_eq!(said(padding, VOCAB), plain, "{padding:?}");
+        }
+        let padded = said([60, 60], VOCAB + 60);
+        for (padded, query) in padded.iter().zip(queries()) {
+            assert!(
+                padded.iter().any(|&token| token as usize >= VOCAB),
+                "{:?}: the test needs padding that would be said",
+                query.sampling
+            );
+        }
+    }
+
+    /// A trace is what inner says.
+    #[test]
+    fn inner_says_the_same() {
+        let traced = said([60, 30], VOCAB);
+        let adviser = Adviser::new(Box::new(Markov::new(VOCAB + 30)), 4096, 0.1);
+        let mut inner =
+            Exact::new(Markov::new(VOCAB + 60).relative(5), VOCAB, 4096).with_adviser(Some(adviser));
+        for (query, traced) in queries().iter().zip(traced) {
+            let (handle, mut tokens) = (Handle(0), Vec::new());
+            inner.admit(handle, query).unwrap();
+            inner.advance(&[(handle, traced.len())], &mut |_, token| {
+                tokens.push(token.unwrap());
+                ControlFlow::Continue(())
+            });
+            inner.dismiss(handle);
+            assert_eq!(tokens, traced, "{:?}", query.sampling);
         }
     }
 }

@@ -103,10 +103,8 @@ impl Bench {
         let mut sums = vec![Answer::default(); queries.len()];
         let total = queries.iter().map(|query| u64::from(query.max_tokens)).sum();
         let bar = progress::bar(total, &format!("T = {temperature}, tau = {tau}"), "tokens");
-        let mut both = Models {
-            strong: &mut self.strong,
-            weak: Some(&mut self.weak),
-        };
+        let vocab = self.vocabulary.bytes.len();
+        let mut both = Models::new(&mut self.strong, Some(&mut self.weak), vocab);
         let end = &self.vocabulary.end;
         let all = queries.len();
         let said = answers(
