@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, Some(&mut peer), &bar);
     bar.finish_and_clear();
-    let mut report = outcome?;
+    let mut report = outcome?.report();
     report.kernels = [here.name(), there.kernel.name()];
     report.threads = [options.threads, there.threads];
     peer.finish()?;

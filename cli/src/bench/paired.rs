@@ -31,6 +31,12 @@ impl Paired {
         sums.bits += bits;
     }
 
+    /// Tokens, bits of plain coding and of the other of answer number `answer`.
+    pub(super) fn of(&self, answer: usize) -> (f64, f64, f64) {
+        let Answer { tokens, plain, bits } = self.answers.get(answer).copied().unwrap_or_default();
+        (tokens, plain, bits)
+    }
+
     /// Plain coding beside itself.
     pub(super) fn plain(&self) -> Self {
         let plain = |answer: &Answer| Answer {
@@ -105,6 +111,7 @@ mod tests {
             paired.add(answer, 7, 12.0, 12.0 + difference / 2.0);
         }
         assert_eq!(paired.tokens(), 40.0);
+        assert_eq!(paired.of(3), (10.0, 20.0, 14.0));
         assert_eq!(paired.plain_per_token(), 2.0);
         assert!((paired.bits_per_token() - 1.7).abs() < 1e-12);
         // Deviations from the mean of -3: 2, 1, 0, -3; variance 14 / 3 of an answer, in bits of 10 tokens.

@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokens_per_tick: args.traces.tokens_per_tick,
         format: FORMAT,
     };
-    let ours: Report = encoding.run(model, vocabulary, &jobs, None, &bar)?;
+    let ours: Report = encoding.run(model, vocabulary, &jobs, None, &bar)?.report();
     bar.finish_and_clear();
     rows.push(("arithmetic coding, weak model alone", ours.plain_bits_per_token));
     rows.push(("ours, code", ours.bits_per_token));

@@ -40,7 +40,7 @@ impl Encoding {
         jobs: &[Job],
         mut peer: Option<&mut Process>,
         bar: &ProgressBar,
-    ) -> Result<super::report::Report> {
+    ) -> Result<Totals> {
         let (model, spent) = Timed::new(model);
         let mut encoder = Encoder::new(
             model,
@@ -127,7 +127,7 @@ impl Encoding {
             }
             digests.push(sealed.digest);
         }
-        Ok(totals.report())
+        Ok(totals)
     }
 
     /// Next tokens of every live slot.

@@ -7,13 +7,13 @@ use crate::bench::paired::Paired;
 use crate::table;
 
 /// Sums over all frames.
-pub(super) struct Totals {
+pub(in crate::bench) struct Totals {
     tokens: u64,
     frames: u64,
     plain_bits: f64,
     coded_bits: f64,
     framing_bits: f64,
-    code_bytes: u64,
+    pub(in crate::bench) code_bytes: u64,
     frame_bytes: u64,
     pub(super) link_bits: u64,
     pub(super) encode_seconds: f64,
@@ -21,7 +21,7 @@ pub(super) struct Totals {
     pub(super) decode_seconds: f64,
     pub(super) decode_forward: f64,
     /// Code lengths by answer.
-    pub(super) paired: Paired,
+    pub(in crate::bench) paired: Paired,
     /// Whether every frame came back as it was.
     pub(super) same: bool,
 }
@@ -94,7 +94,7 @@ impl Totals {
         self.frame_bytes += frame as u64;
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(in crate::bench) fn report(&self) -> Report {
         let tokens = self.tokens.max(1) as f64;
         let code_bits = 8.0 * self.code_bytes as f64;
         let error = |value: f64| value.is_finite().then(|| round(value, 1e4));

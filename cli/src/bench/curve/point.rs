@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
-use weir_codec::{Encoder, Offer, Query, Sampling, Settings, Vocabulary, agreement};
+use weir_codec::{MAX_SLOTS, Query, Sampling, Settings, Vocabulary, agreement};
 use weir_model::{Model, Options, Token};
-use weir_wire::Parameters;
 
 use super::loss::Loss;
+use crate::bench::codec::FORMAT;
+use crate::bench::codec::encoder::Encoding;
+use crate::bench::jobs::{self, Job};
 use crate::trace::engine::{Models, answers};
 use crate::{files, progress};
 
@@ -141,60 +143,30 @@ impl Bench {
         if point.codec == codec {
             return Ok(false);
         }
+        let jobs: Vec<Job> = queries
+            .iter()
+            .zip(&point.answers)
+            .map(|(query, answer)| Job {
+                query: query.clone(),
+                tokens: answer.tokens.clone(),
+            })
+            .collect();
         let what = format!("T = {}, tau = {}: coding", point.temperature, point.tau);
-        let bar = progress::bar(queries.len() as u64, &what, "answers");
+        let bar = progress::bar(jobs::tokens(&jobs) as u64, &what, "tokens");
+        let encoding = Encoding {
+            slots: jobs.len().min(MAX_SLOTS),
+            tokens_per_tick: SETTINGS.full,
+            format: FORMAT,
+        };
+        let weak = self.weak.twin(&self.options)?;
+        let totals = encoding.run(weak, self.vocabulary.clone(), &jobs, None, &bar)?;
         point.codec = codec;
-        point.frame_bits = 0;
-        let mut encoder = Encoder::new(self.weak.twin(&self.options)?, self.vocabulary.clone(), SETTINGS);
-        for (queries, answers) in queries.chunks(SLOTS).zip(point.answers.chunks_mut(SLOTS)) {
-            point.frame_bits += code(&mut encoder, queries, answers)?;
-            bar.inc(queries.len() as u64);
+        point.frame_bits = 8 * totals.code_bytes;
+        for (index, answer) in point.answers.iter_mut().enumerate() {
+            (_, answer.plain_bits, answer.coded_bits) = totals.paired.of(index);
         }
         bar.finish_and_clear();
         Ok(true)
-    }
-}
-
-/// Codes answers side by side, one a slot, and gives the bits of the frames.
-fn code(encoder: &mut Encoder<Model>, queries: &[Query], answers: &mut [Answer]) -> Result<u64> {
-    let mut taken_in = 0;
-    for ((slot, query), answer) in (0u8..).zip(queries).zip(&mut *answers) {
-        encoder.open(slot, query)?;
-        (answer.coded_bits, answer.plain_bits) = (0.0, 0.0);
-        taken_in += 1;
-    }
-    let limit = Parameters::default().code_limit();
-    let mut sent = vec![0; queries.len()];
-    let (mut bits, mut frame) = (0, Vec::new());
-    loop {
-        let live: Vec<u8> = encoder.live().collect();
-        if live.is_empty() {
-            return Ok(bits);
-        }
-        let offer = |&slot: &u8| {
-            let rest = &answers[usize::from(slot)].tokens[sent[usize::from(slot)]..];
-            (
-                slot,
-                Offer::Tokens(&rest[..rest.len().min(usize::from(SETTINGS.full))]),
-            )
-        };
-        let offers: Vec<(u8, Offer<'_>)> = live.iter().map(offer).collect();
-        frame.clear();
-        let sealed = encoder.frame(taken_in, &offers, limit, &mut frame)?;
-        ensure!(
-            sealed.stats.tokens > 0,
-            "the coder and the generator differ on where an answer ends"
-        );
-        taken_in = 0;
-        bits += 8 * frame.len() as u64;
-        for (slot, count) in sealed.coded {
-            sent[usize::from(slot)] += count;
-        }
-        for stats in &sealed.stats.slots {
-            let answer = &mut answers[usize::from(stats.slot)];
-            answer.coded_bits += stats.coded_bits;
-            answer.plain_bits += stats.plain_bits;
-        }
     }
 }
 
@@ -203,5 +175,3 @@ const SETTINGS: Settings = Settings {
     full: 10,
     retokenized: false,
 };
-/// Answers that one frame carries.
-const SLOTS: usize = 128;
