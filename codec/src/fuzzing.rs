@@ -23,20 +23,30 @@ fn query(slot: u8) -> Query {
     }
 }
 
-/// Decodes `data` as frames of a batch with a few slots: each is a length byte and as many bytes. Whatever decodes must
-/// encode to the same bytes, and to the same state.
+/// Whether answers are retokenized, as the first byte says, and the bytes after it.
+fn settings(data: &[u8]) -> (Settings, &[u8]) {
+    let (&first, rest) = data.split_first().unwrap_or((&0, &[]));
+    let settings = Settings {
+        retokenized: first & 1 == 1,
+        ..Settings::default()
+    };
+    (settings, rest)
+}
+
+/// Decodes `data` as settings and frames of a batch with a few slots: each is a length byte and as many bytes. Whatever
+/// decodes must encode to the same bytes, and to the same state.
 ///
 /// # Panics
 /// If it does not.
 pub fn decode(data: &[u8]) {
+    let (settings, mut rest) = settings(data);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
-    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings);
     for slot in 0..SLOTS {
         encoder.open(slot, &query(slot)).expect("the model has room");
         decoder.open(slot, &query(slot)).expect("the model has room");
     }
-    let mut rest = data;
     while let Some((&len, tail)) = rest.split_first() {
         let (code, tail) = tail.split_at(tail.len().min(usize::from(len)));
         rest = tail;
@@ -77,14 +87,15 @@ pub fn decode(data: &[u8]) {
     }
 }
 
-/// Codes and decodes tokens taken from `data`, with slots, counts and limits as it says.
+/// Codes and decodes tokens taken from `data`, with settings, slots, counts and limits as it says.
 ///
 /// # Panics
 /// If the decoder does not give back what went in.
 pub fn roundtrip(data: &[u8]) {
+    let (settings, data) = settings(data);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
-    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings);
     let mut bytes = data.iter().copied();
     let mut next = || bytes.next().map(usize::from);
     loop {

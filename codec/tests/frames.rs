@@ -462,4 +462,25 @@ fn retokenized_answers_do_not_look_at_the_seed() {
     assert!(coded < misled && coded < 1.1 * plain, "{coded} {misled} {plain}");
     assert_eq!(frame(2, 0.0, true), frame(2, 0.0, false));
     assert_ne!(frame(2, 1.0, true).0, frame(2, 1.0, false).0);
+
+    let answer = Strong::new(300).answer(&query(0, 1.0), 10);
+    let under = |seed: u8, retokenized| {
+        let settings = Settings {
+            retokenized,
+            ..Settings::default()
+        };
+        let mut encoder = Encoder::new(Markov::new(300), letters(300, END), settings);
+        let query = Query {
+            seed: [seed; 16],
+            ..query(0, 1.0)
+        };
+        encoder.open(0, &query).unwrap();
+        let mut code = Vec::new();
+        let sealed = encoder
+            .frame(1, &[(0, Offer::Tokens(&answer))], 400, &mut code)
+            .unwrap();
+        (code, sealed.digest)
+    };
+    assert_eq!(under(7, true), under(8, true));
+    assert_ne!(under(7, false), under(8, false));
 }
