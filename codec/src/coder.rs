@@ -44,6 +44,42 @@ impl Interval {
         self.low <<= 8;
         self.range <<= 8;
     }
+
+    /// What makes the shortest code: the point with the fewest bytes. The range holds a multiple of 2^56, so it has one at most.
+    fn seal(&self) -> Tail {
+        self.tail(|_| 0)
+    }
+
+    /// What makes the shortest code that stays in the interval whatever follows.
+    fn end(&self) -> Tail {
+        self.tail(|bytes| (1 << (64 - 8 * bytes)) - 1)
+    }
+
+    /// The point with the fewest bytes behind which so much of the interval is left as `room` says of their number.
+    fn tail(&self, room: impl Fn(usize) -> u128) -> Tail {
+        let (low, end) = (
+            u128::from(self.low),
+            u128::from(self.low) + u128::from(self.range),
+        );
+        let point = |bytes: usize| low.next_multiple_of(1 << (64 - 8 * bytes));
+        let bytes = (0..8).find(|&n| point(n) + room(n) < end).unwrap_or(8);
+        Tail {
+            point: point(bytes) as u64,
+            bytes,
+            carry: point(bytes) >> 64 != 0,
+        }
+    }
+}
+
+/// The end of a code: a point of the interval.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    /// Its 64 bits,
+    point: u64,
+    /// how many leading bytes of them are not zero,
+    bytes: usize,
+    /// and whether it lies past 2^64.
+    carry: bool,
 }
 
 /// A point in the encoder's life to which it can go back: plain data, a few words.
@@ -133,20 +169,26 @@ impl Encoder {
         (self.interval, self.held, self.ones, self.significant) = (interval, held, ones, significant);
     }
 
+    /// Moves the bytes that nothing can change any more to the end of `out`; no earlier [`Mark`] is of use afterwards.
+    pub fn take(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.settled);
+        self.significant = 0;
+    }
+
     /// Appends the sealed code to `out` and gives its length. The encoder is unchanged.
     pub fn seal(&self, out: &mut Vec<u8>) -> usize {
         let base = out.len();
-        let (point, bytes, carry) = self.point();
-        out.extend_from_slice(&self.settled);
-        if let Some(held) = self.held {
-            out.push(held + u8::from(carry));
-        }
-        out.resize(out.len() + self.ones, if carry { 0 } else { 0xff });
-        out.extend_from_slice(&point.to_be_bytes()[..bytes]);
+        self.write(self.interval.seal(), out);
         while out.len() > base && out.last() == Some(&0) {
             out.pop();
         }
         out.len() - base
+    }
+
+    /// Appends what ends the code for a reader who does not know where it ends: whatever comes behind these bytes lies in the
+    /// interval. What was taken out before is left out. The encoder is unchanged.
+    pub fn end(&self, out: &mut Vec<u8>) {
+        self.write(self.interval.end(), out);
     }
 
     /// This moment, for [`Encoder::restore`].
@@ -169,7 +211,7 @@ impl Encoder {
 
     /// Length in bytes of the code if it were sealed now.
     pub fn tail(&self) -> usize {
-        let (_, bytes, carry) = self.point();
+        let Tail { bytes, carry, .. } = self.interval.seal();
         let held = usize::from(self.held.is_some());
         if bytes > 0 {
             return self.settled.len() + held + self.ones + bytes;
@@ -196,15 +238,15 @@ impl Encoder {
         self.interval
     }
 
-    /// The point of the interval with the fewest bytes: its 64 bits, how many leading bytes of them are not zero, and
-    /// whether it lies past 2^64.
-    fn point(&self) -> (u64, usize, bool) {
-        let Interval { low, range } = self.interval;
-        let (low, end) = (u128::from(low), u128::from(low) + u128::from(range));
-        let point = |bytes: usize| low.next_multiple_of(1 << (64 - 8 * bytes));
-        // The range holds a multiple of 2^56: at most one byte.
-        let bytes = (0..8).find(|&n| point(n) < end).unwrap_or(8);
-        (point(bytes) as u64, bytes, point(bytes) >> 64 != 0)
+    /// The bytes so far, and a point's behind them.
+    fn write(&self, tail: Tail, out: &mut Vec<u8>) {
+        let Tail { point, bytes, carry } = tail;
+        out.extend_from_slice(&self.settled);
+        if let Some(held) = self.held {
+            out.push(held + u8::from(carry));
+        }
+        out.resize(out.len() + self.ones, if carry { 0 } else { 0xff });
+        out.extend_from_slice(&point.to_be_bytes()[..bytes]);
     }
 
     fn carry(&mut self) {
@@ -250,78 +292,171 @@ impl Encoder {
     }
 }
 
-/// Bytes to symbols. Reads zeros past the end, so every byte string decodes to something; encodes beside, so that
-/// [`Decoder::is_canonical`] can tell whether the encoder would have written these bytes.
+/// Bytes to symbols. A code is either there as a whole, with zeros past its end, so that every byte string decodes to something;
+/// or it comes in parts, and a symbol that the parts do not determine yet runs the decoder *dry*.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    /// Owns the one interval of both.
-    encoder: Encoder,
+    interval: Interval,
     code: Vec<u8>,
     /// Bytes of `code` in or past the window.
     read: usize,
     /// The eight bytes of the code that line up with `low`.
+    window: u64,
+    /// The code comes in parts.
+    in_parts: bool,
+    /// A symbol was taken that is not determined.
+    dry: bool,
+    /// The code lies in no symbol, whatever comes.
+    lost: bool,
+    /// Bytes that stood before `code`.
+    dropped: u64,
+}
+
+/// A point in the decoder's life to which it can go back, as long as no part comes in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    interval: Interval,
+    read: usize,
     window: u64,
 }
 
 impl Decoder {
     /// Begins to read `code`.
     pub fn new(code: &[u8]) -> Self {
-        let mut decoder = Self {
-            encoder: Encoder::default(),
-            code: code.to_vec(),
-            read: 0,
-            window: 0,
-        };
-        for _ in 0..8 {
-            decoder.shift();
-        }
-        decoder
+        Self::begin(code.to_vec(), false)
     }
 
-    /// Takes the symbol `[start, start + width)`, which must hold the last [`Decoder::peek`].
+    /// Begins to read a code of which nothing has come; see [`Decoder::push`].
+    pub fn in_parts() -> Self {
+        Self::begin(Vec::new(), true)
+    }
+
+    /// The code's next part has come.
+    pub fn push(&mut self, part: &[u8]) {
+        let done = self.read - WINDOW;
+        self.code.drain(..done);
+        self.dropped += done as u64;
+        self.code.extend_from_slice(part);
+        self.read = 0;
+        (0..WINDOW).for_each(|_| self.next());
+    }
+
+    /// Takes the symbol `[start, start + width)`, which must hold the last [`Decoder::peek`]. Where the code does not determine
+    /// it, nothing is taken, now and until [`Decoder::restore`].
     #[inline]
     pub fn take(&mut self, start: u32, width: u32) {
-        if self.encoder.interval.narrow(start, width) {
-            self.encoder.carry();
+        if self.dry {
+            return;
         }
-        while self.encoder.interval.range < BOTTOM {
-            self.encoder.shift();
-            self.shift();
+        let mut interval = self.interval;
+        interval.narrow(start, width);
+        // The code is this point, or with bytes to come as far behind it as they can lead.
+        let unknown = if self.in_parts { self.unknown() } else { 0 };
+        let last = u128::from(self.window.wrapping_sub(interval.low)) + (1 << (8 * unknown)) - 1;
+        if last >= u128::from(interval.range) {
+            self.lost |= unknown == 0;
+            self.dry = self.in_parts;
+            if self.dry {
+                return;
+            }
+        }
+        self.interval = interval;
+        while self.interval.range < BOTTOM {
+            self.interval.shift();
+            self.next();
         }
     }
 
     /// Where in 2^32 the code points: the next symbol is the one whose interval holds this.
     #[inline]
     pub fn peek(&self) -> u32 {
-        let Interval { low, range } = self.encoder.interval;
+        let Interval { low, range } = self.interval;
         let offset = self.window.wrapping_sub(low);
         u32::try_from(offset / (range >> 32)).unwrap_or(u32::MAX)
     }
 
-    /// Whether the code, apart from zero bytes at its end, is what the encoder writes for the symbols taken.
+    /// Goes back to `place`.
+    pub fn restore(&mut self, place: &Place) {
+        let Place {
+            interval,
+            read,
+            window,
+        } = *place;
+        (self.interval, self.read, self.window, self.dry) = (interval, read, window, false);
+    }
+
+    /// This moment, for [`Decoder::restore`].
+    pub fn place(&self) -> Place {
+        Place {
+            interval: self.interval,
+            read: self.read,
+            window: self.window,
+        }
+    }
+
+    /// Whether a symbol was taken that the code does not determine.
+    pub fn is_dry(&self) -> bool {
+        self.dry
+    }
+
+    /// Whether no encoder writes such a code, whatever may come.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Bytes that the symbols taken have shifted out.
+    pub fn position(&self) -> u64 {
+        self.dropped + (self.read - WINDOW) as u64
+    }
+
+    /// Whether the code, apart from zero bytes at its end, is what the encoder writes for the symbols taken: the sealed code, or
+    /// the ended one if it comes in parts.
     pub fn is_canonical(&self) -> bool {
-        let mut sealed = Vec::with_capacity(self.code.len() + 8);
-        self.encoder.seal(&mut sealed);
-        let len = self
-            .code
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |last| last + 1);
-        sealed == self.code[..len]
+        let Tail { point, .. } = if self.in_parts {
+            self.interval.end()
+        } else {
+            self.interval.seal()
+        };
+        // Two numbers of one interval, with nothing but zeros past the window.
+        let rest = self.code.get(self.read..).unwrap_or_default();
+        !self.lost && self.window == point && rest.iter().all(|&byte| byte == 0)
     }
 
     /// The interval, for digests.
     pub fn interval(&self) -> Interval {
-        self.encoder.interval
+        self.interval
+    }
+
+    fn begin(code: Vec<u8>, in_parts: bool) -> Self {
+        let mut decoder = Self {
+            interval: Interval::FULL,
+            code,
+            read: 0,
+            window: 0,
+            in_parts,
+            dry: false,
+            lost: false,
+            dropped: 0,
+        };
+        (0..WINDOW).for_each(|_| decoder.next());
+        decoder
+    }
+
+    /// Bytes of the window that have not come.
+    fn unknown(&self) -> usize {
+        self.read.saturating_sub(self.code.len()).min(WINDOW)
     }
 
     #[inline]
-    fn shift(&mut self) {
+    fn next(&mut self) {
         let byte = self.code.get(self.read).copied().unwrap_or(0);
         self.read += 1;
         self.window = self.window << 8 | u64::from(byte);
     }
 }
+
+/// Bytes of `low`.
+const WINDOW: usize = 8;
 
 #[cfg(test)]
 mod tests;

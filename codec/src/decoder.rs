@@ -9,10 +9,17 @@ use crate::framing::{Before, Count, Framing, Port};
 use crate::query::{Query, Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
 
-/// Reads the frames of one batch.
+use pieces::Inlet;
+pub use pieces::Step;
+
+mod pieces;
+
+/// Reads the frames of one batch: each by itself ([`Decoder::begin`], [`Decoder::finish`]), or as pieces of one continuous code
+/// ([`Decoder::piece`], [`Decoder::advance`]), but never both.
 #[derive(Debug)]
 pub struct Decoder<P> {
     batch: Batch<P>,
+    inlet: Inlet,
     parts: Vec<Part>,
     rows: Vec<(Slot, Token)>,
     /// Of each row: index into `parts`.
@@ -37,7 +44,8 @@ pub struct Decoded {
     pub answers: Vec<Answer>,
     /// What it cost.
     pub stats: FrameStats,
-    /// Digest of the state after this frame, equal to the encoder's.
+    /// Digest of the state after this frame, or after the segment that ends with these tokens, equal to the encoder's; 0 if a
+    /// segment goes on.
     pub digest: u64,
 }
 
@@ -59,9 +67,14 @@ pub struct Answer {
 struct Part {
     slot: u8,
     cap: usize,
+    /// Tokens read.
+    read: usize,
+    /// Those that were not told yet, and what they cost.
     tokens: Vec<Token>,
-    end: Option<End>,
     stats: SlotStats,
+    end: Option<End>,
+    /// The end was told.
+    told: bool,
 }
 
 impl<P: Predict> Decoder<P> {
@@ -70,6 +83,7 @@ impl<P: Predict> Decoder<P> {
         let batch = Batch::new(model, vocabulary, settings);
         Self {
             batch,
+            inlet: Inlet::default(),
             parts: Vec::new(),
             rows: Vec::new(),
             of_row: Vec::new(),
@@ -123,18 +137,20 @@ impl<P: Predict> Decoder<P> {
             framing_bits,
             bytes,
         } = begun;
-        let stats = FrameStats {
-            framing_bits,
-            bytes,
-            ..FrameStats::default()
-        };
         let mut decoded = Decoded {
-            stats,
+            stats: FrameStats {
+                framing_bits,
+                bytes,
+                ..FrameStats::default()
+            },
             ..Decoded::default()
         };
-        self.head(&mut coder, &mut decoded.stats);
-        self.rounds(&mut coder, &mut decoded.stats)?;
-        self.settle(&mut decoded)?;
+        // A code that is there as a whole never runs dry.
+        self.parts.clear();
+        self.head(&mut coder, &mut decoded.stats.framing_bits)?;
+        self.rounds(&mut coder, Some(&mut decoded.stats.framing_bits))?;
+        self.report(&mut decoded)?;
+        self.settle();
         if !coder.is_canonical() {
             return Err(Error::NotCanonical);
         }
@@ -153,73 +169,69 @@ impl<P: Predict> Decoder<P> {
         &self.batch.model
     }
 
-    /// Reads the counts of all live slots. SPEC 4.8.
-    fn head(&mut self, coder: &mut coder::Decoder, stats: &mut FrameStats) {
+    /// Reads the counts of the live slots that have none yet; false if the code ran dry. SPEC 4.8.
+    fn head(&mut self, coder: &mut coder::Decoder, bits: &mut f64) -> Result<bool, Error> {
         let Batch { slots, framing, .. } = &mut self.batch;
-        self.parts.clear();
-        let mut short = false;
-        for (slot, live) in (0u8..).zip(slots) {
-            let Some(live) = live else { continue };
-            let mut port = Port::Read(coder);
-            let count = framing.count(
-                &mut port,
-                live.before,
-                short,
-                Count::Cap(0),
-                &mut stats.framing_bits,
-            );
-            short = count != Count::Cap(framing.full());
-            live.before = if short { Before::Short } else { Before::Full };
-            let (cap, end) = match count {
-                Count::Cap(cap) => (cap, None),
-                Count::Refused => (0, Some(End::Refused)),
-                Count::Failed => (0, Some(End::Failed)),
+        let read = self.parts.len();
+        let live = (0u8..)
+            .zip(slots)
+            .filter_map(|(slot, live)| Some((slot, live.as_mut()?)));
+        for (slot, live) in live.skip(read) {
+            let full = Count::Cap(framing.full());
+            let short = self.parts.last().is_some_and(|last| last.count() != full);
+            let count = whole(coder, framing, bits, |framing, port, bits| {
+                framing.count(port, live.before, short, Count::Cap(0), bits)
+            })?;
+            let Some(count) = count else { return Ok(false) };
+            live.before = if count == full {
+                Before::Full
+            } else {
+                Before::Short
             };
-            let stats = SlotStats {
-                slot,
-                ..SlotStats::default()
-            };
-            self.parts.push(Part {
-                slot,
-                cap,
-                tokens: Vec::with_capacity(cap),
-                end,
-                stats,
-            });
+            self.parts.push(Part::new(slot, count));
         }
+        Ok(true)
     }
 
-    /// Reads the tokens, a round at a time: one step of the model each. SPEC 4.8.
-    fn rounds(&mut self, coder: &mut coder::Decoder, stats: &mut FrameStats) -> Result<(), Error> {
-        for round in 0.. {
+    /// Reads the tokens, a round at a time: one step of the model each; false if the code ran dry. Where a frame may be cut,
+    /// `cuts` takes the bits of saying so. SPEC 4.8.
+    fn rounds(&mut self, coder: &mut coder::Decoder, mut cuts: Option<&mut f64>) -> Result<bool, Error> {
+        loop {
+            // A round that ran dry goes on with the slots that it had not come to.
+            let lacks = |part: &&Part| part.end.is_none() && part.read < part.cap;
+            let Some(round) = self.parts.iter().filter(lacks).map(|part| part.read).min() else {
+                return Ok(true);
+            };
             self.rows.clear();
             self.of_row.clear();
             for (index, part) in self.parts.iter().enumerate() {
                 if let Some(live) = &self.batch.slots[usize::from(part.slot)]
-                    && part.end.is_none()
-                    && part.cap > round
+                    && lacks(&part)
+                    && part.read == round
                 {
                     self.rows.push((live.handle, live.pending));
                     self.of_row.push(index);
                 }
             }
-            let has_more = !self.rows.is_empty();
-            if !has_more
-                || (round > 0 && Framing::cut(&mut Port::Read(coder), false, &mut stats.framing_bits))
+            if let Some(bits) = &mut cuts
+                && round > 0
+                && Framing::cut(&mut Port::Read(coder), false, bits)
             {
-                return Ok(());
+                return Ok(true);
             }
-            self.round(coder)?;
+            if !self.round(coder)? {
+                return Ok(false);
+            }
         }
-        Ok(())
     }
 
-    fn round(&mut self, coder: &mut coder::Decoder) -> Result<(), Error> {
+    fn round(&mut self, coder: &mut coder::Decoder) -> Result<bool, Error> {
         let Self {
             batch,
             parts,
             rows,
             of_row,
+            ..
         } = self;
         let Batch {
             model,
@@ -229,12 +241,13 @@ impl<P: Predict> Decoder<P> {
             ..
         } = batch;
         let mut failed = None;
+        let mut read = 0;
         model.step(rows, &mut |row, logits| {
             let part = &mut parts[of_row[row]];
             let Some(live) = &mut slots[usize::from(part.slot)] else {
                 return;
             };
-            if failed.is_some() {
+            if failed.is_some() || read < row {
                 return;
             }
             let drawn = live.drawn();
@@ -243,42 +256,120 @@ impl<P: Predict> Decoder<P> {
                 failed = Some(error);
                 return;
             }
+            let place = coder.place();
             let (token, bits) = Port::Read(coder).token(predictor, 0);
+            if coder.is_dry() {
+                coder.restore(&place);
+                return;
+            }
+            read += 1;
+            part.read += 1;
             part.stats.add(bits, predictor.plain_bits(token));
             predictor.learn(token, &mut live.own);
             part.end = live.accept(token, vocabulary);
             part.tokens.push(token);
         })?;
-        failed.map_or(Ok(()), Err)
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        // What was fed in vain is fed again when more of the code is there.
+        for &(handle, _) in &rows[read..] {
+            model.truncate(handle, model.len(handle) - 1);
+        }
+        if coder.is_lost() {
+            return Err(Error::NotCanonical);
+        }
+        Ok(read == rows.len())
     }
 
-    /// Frees the slots that ended, and reports.
-    fn settle(&mut self, decoded: &mut Decoded) -> Result<(), Error> {
+    /// Tells what is new of each slot.
+    fn report(&mut self, decoded: &mut Decoded) -> Result<(), Error> {
         let full = self.batch.framing.full();
-        for part in self.parts.drain(..) {
-            let Part {
-                slot,
-                cap,
-                tokens,
-                end,
-                stats,
-            } = part;
-            if end.is_some() {
+        for part in self.parts.iter_mut().filter(|part| !part.told) {
+            if part.end.is_some() {
                 // SPEC 4.8: only one count is right for an answer that ends, or the count could say something else.
-                let has_cap = !matches!(end, Some(End::Refused | End::Failed));
-                if has_cap && cap != full.max(tokens.len()) {
+                let has_cap = !matches!(part.end, Some(End::Refused | End::Failed));
+                if has_cap && part.cap != full.max(part.read) {
                     return Err(Error::NotCanonical);
                 }
-                self.batch.close(slot);
+                part.told = true;
             }
-            decoded.stats.push(stats);
+            let slot = part.slot;
+            let fresh = SlotStats {
+                slot,
+                ..SlotStats::default()
+            };
+            decoded.stats.push(core::mem::replace(&mut part.stats, fresh));
             decoded.answers.push(Answer {
                 slot,
-                tokens,
-                cap,
-                end,
+                tokens: core::mem::take(&mut part.tokens),
+                cap: part.cap,
+                end: part.end,
             });
         }
         Ok(())
     }
+
+    /// Frees the slots that ended.
+    fn settle(&mut self) {
+        for part in self.parts.drain(..) {
+            if part.end.is_some() {
+                self.batch.close(part.slot);
+            }
+        }
+    }
+}
+
+impl Part {
+    fn new(slot: u8, count: Count) -> Self {
+        let (cap, end) = match count {
+            Count::Cap(cap) => (cap, None),
+            Count::Refused => (0, Some(End::Refused)),
+            Count::Failed => (0, Some(End::Failed)),
+        };
+        Self {
+            slot,
+            cap,
+            read: 0,
+            tokens: Vec::with_capacity(cap),
+            stats: SlotStats {
+                slot,
+                ..SlotStats::default()
+            },
+            end,
+            told: false,
+        }
+    }
+
+    /// What was read of it before its tokens.
+    fn count(&self) -> Count {
+        match self.end {
+            Some(End::Refused) => Count::Refused,
+            Some(End::Failed) => Count::Failed,
+            _ => Count::Cap(self.cap),
+        }
+    }
+}
+
+/// Reads something of several symbols as a whole: if the code runs dry in the middle, nothing has happened.
+fn whole<T>(
+    coder: &mut coder::Decoder,
+    framing: &mut Framing,
+    bits: &mut f64,
+    read: impl FnOnce(&mut Framing, &mut Port<'_>, &mut f64) -> T,
+) -> Result<Option<T>, Error> {
+    let (place, before) = (coder.place(), framing.clone());
+    let mut cost = 0.0;
+    let value = read(framing, &mut Port::Read(coder), &mut cost);
+    if coder.is_dry() {
+        coder.restore(&place);
+        *framing = before;
+        return if coder.is_lost() {
+            Err(Error::NotCanonical)
+        } else {
+            Ok(None)
+        };
+    }
+    *bits += cost;
+    Ok(Some(value))
 }

@@ -6,14 +6,19 @@ use crate::Error;
 use crate::batch::Batch;
 use crate::coder;
 use crate::framing::{Before, Count, Framing, Port};
+use crate::pieces::Outlet;
 use crate::query::{MAX_COUNT, Query, Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
 
-/// Writes the frames of one batch.
+mod pieces;
+
+/// Writes the frames of one batch: each sealed by itself ([`Encoder::frame`]), or pieces of equal length of one continuous code
+/// ([`Encoder::segment`], [`Encoder::piece`]), but never both.
 #[derive(Debug)]
 pub struct Encoder<P> {
     batch: Batch<P>,
     coder: coder::Encoder,
+    outlet: Outlet,
     plan: Vec<Planned>,
     rows: Vec<(Slot, Token)>,
     /// Of each row: index into `plan`, and the token to code.
@@ -66,6 +71,7 @@ impl<P: Predict> Encoder<P> {
         Self {
             batch,
             coder: coder::Encoder::default(),
+            outlet: Outlet::default(),
             plan: Vec::new(),
             rows: Vec::new(),
             coded: Vec::new(),
@@ -97,14 +103,14 @@ impl<P: Predict> Encoder<P> {
         limit: usize,
         out: &mut Vec<u8>,
     ) -> Result<Sealed, Error> {
-        self.check_arguments(taken_in, offers, limit)?;
+        let least = Settings::least_limit(offers.len());
+        if limit < least {
+            return Err(Error::Limit { limit, least });
+        }
+        self.check_arguments(taken_in, offers)?;
         self.batch.breach()?;
-        let mut sealed = Sealed::default();
         self.coder.reset();
-        self.head(taken_in, offers, &mut sealed);
-        self.list_rows(offers);
-        self.run(limit, &mut sealed.stats)?;
-        self.settle(&mut sealed);
+        let mut sealed = self.code(taken_in, offers, Some(limit))?;
         sealed.stats.bytes = self.coder.seal(out);
         sealed.digest = self.batch.seal(self.coder.interval());
         self.batch.mend();
@@ -121,16 +127,12 @@ impl<P: Predict> Encoder<P> {
         &self.batch.model
     }
 
-    fn check_arguments(&self, taken_in: u32, offers: &[(u8, Offer<'_>)], limit: usize) -> Result<(), Error> {
+    fn check_arguments(&self, taken_in: u32, offers: &[(u8, Offer<'_>)]) -> Result<(), Error> {
         if taken_in > 0xffff {
             return Err(Error::TakenIn);
         }
         if !self.live().eq(offers.iter().map(|(slot, _)| *slot)) {
             return Err(Error::Offers);
-        }
-        let least = Settings::least_limit(offers.len());
-        if limit < least {
-            return Err(Error::Limit { limit, least });
         }
         let vocab = self.batch.model.vocab();
         for (_, offer) in offers {
@@ -143,6 +145,21 @@ impl<P: Predict> Encoder<P> {
             }
         }
         Ok(())
+    }
+
+    /// Adds everything to the code but what ends it.
+    fn code(
+        &mut self,
+        taken_in: u32,
+        offers: &[(u8, Offer<'_>)],
+        limit: Option<usize>,
+    ) -> Result<Sealed, Error> {
+        let mut sealed = Sealed::default();
+        self.head(taken_in, offers, &mut sealed);
+        self.list_rows(offers);
+        self.run(limit, &mut sealed.stats)?;
+        self.settle(&mut sealed);
+        Ok(sealed)
     }
 
     /// Codes what comes before the tokens, and plans them. SPEC 4.8.
@@ -215,8 +232,8 @@ impl<P: Predict> Encoder<P> {
         }
     }
 
-    /// One pass of the model over all rows, coding as the logits come; stops coding at a cut.
-    fn run(&mut self, limit: usize, stats: &mut FrameStats) -> Result<(), Error> {
+    /// One pass of the model over all rows, coding as the logits come; stops coding at a cut, if there is a limit.
+    fn run(&mut self, limit: Option<usize>, stats: &mut FrameStats) -> Result<(), Error> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -226,6 +243,7 @@ impl<P: Predict> Encoder<P> {
             plan,
             rows,
             coded,
+            ..
         } = self;
         let Batch {
             model,
@@ -250,9 +268,11 @@ impl<P: Predict> Encoder<P> {
             };
             if plan[index].coded > round {
                 round = plan[index].coded;
-                begin = Some((coder.mark(), *predictor.learned(), stats.framing_bits));
                 points.clear();
-                Framing::cut(&mut Port::Write(coder), false, &mut stats.framing_bits);
+                if limit.is_some() {
+                    begin = Some((coder.mark(), *predictor.learned(), stats.framing_bits));
+                    Framing::cut(&mut Port::Write(coder), false, &mut stats.framing_bits);
+                }
             }
             points.push((index, live.point(), plan[index].stats));
             let drawn = live.drawn();
@@ -268,7 +288,7 @@ impl<P: Predict> Encoder<P> {
             live.accept(token, vocabulary);
 
             let round_ends = coded.get(row + 1).is_none_or(|next| plan[next.0].coded > round);
-            let Some((mark, learned, framing_bits)) = &begin else {
+            let (Some(limit), Some((mark, learned, framing_bits))) = (limit, &begin) else {
                 return;
             };
             if round_ends && coder.len() + CUT > limit {

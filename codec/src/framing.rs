@@ -173,6 +173,12 @@ impl Framing {
         port.pass(&mut Cut, usize::from(value), bits) == 1
     }
 
+    /// Whether the continuous code goes on with another segment; if not, this is PAD. A whole bit, so that no piece can hold more
+    /// segments than bits.
+    pub(crate) fn goes_on(port: &mut Port<'_>, value: bool, bits: &mut f64) -> bool {
+        port.pass(&mut Even, usize::from(value), bits) == 1
+    }
+
     pub(crate) fn full(&self) -> usize {
         self.full
     }

@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use crate::query::{Query, Sampling, Settings};
 use crate::stream::{Window, compress, decompress};
 use crate::testing::{Markov, letters};
-use crate::{Decoder, Encoder, Error, Offer};
+use crate::{Answer, Decoder, Encoder, End, Error, Offer, Step};
 
 const VOCAB: usize = 300;
 const SLOTS: u8 = 4;
@@ -54,11 +54,7 @@ pub fn decode(data: &[u8]) {
         let taken_in = begun.taken_in;
         match decoder.finish(begun) {
             Ok(decoded) => {
-                let offers = decoded.answers.iter().map(|answer| match answer.end {
-                    Some(crate::End::Refused) => (answer.slot, Offer::Refused),
-                    Some(crate::End::Failed) => (answer.slot, Offer::Failed),
-                    _ => (answer.slot, Offer::Tokens(&answer.tokens)),
-                });
+                let offers = decoded.answers.iter().map(offer);
                 let mut again = Vec::new();
                 let sealed = encoder
                     .frame(taken_in, &offers.collect::<Vec<_>>(), 4096, &mut again)
@@ -85,6 +81,92 @@ pub fn decode(data: &[u8]) {
             return;
         }
     }
+}
+
+/// Decodes `data`, a length and pieces, as a continuous code. Every segment and PAD that decodes must encode to the same bytes, and
+/// to the same states.
+///
+/// # Panics
+/// If it does not.
+pub fn pieces(data: &[u8]) {
+    let Some((&len, data)) = data.split_first() else {
+        return;
+    };
+    let len = 8 + usize::from(len % 64);
+    let vocabulary = letters(VOCAB, 7);
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    for slot in 0..SLOTS {
+        encoder.open(slot, &query(slot)).expect("the model has room");
+        decoder.open(slot, &query(slot)).expect("the model has room");
+    }
+    let (mut sent, mut digests) = (Vec::new(), Vec::new());
+    // The segment that is being read: messages taken in, and what there is of it.
+    let mut segment: Option<(u32, Vec<Answer>)> = None;
+    let mut again = Vec::new();
+    for piece in data.chunks(len) {
+        sent.extend(piece);
+        sent.resize(sent.len().next_multiple_of(len), 0);
+        decoder.piece(piece, len).expect("the batch is sound");
+        loop {
+            let step = match decoder.advance() {
+                Ok(step) => step,
+                Err(Error::NotCanonical) => return,
+                Err(error) => panic!("{error}"),
+            };
+            let ends = match &step {
+                Some(Step::TakenIn(_)) => true,
+                Some(Step::Tokens(_)) => false,
+                None => decoder.is_over(),
+            };
+            if ends && let Some((taken_in, answers)) = segment.take() {
+                let offers: Vec<_> = answers.iter().map(offer).collect();
+                encoder
+                    .segment(taken_in, &offers)
+                    .expect("what was decoded can be offered");
+            }
+            match step {
+                Some(Step::TakenIn(count)) => segment = Some((count, Vec::new())),
+                Some(Step::Tokens(decoded)) => {
+                    let (_, answers) = segment.as_mut().expect("a segment begins with what it takes in");
+                    for more in decoded.answers {
+                        match answers.iter_mut().find(|answer| answer.slot == more.slot) {
+                            Some(answer) => {
+                                answer.tokens.extend(more.tokens);
+                                answer.end = more.end;
+                            }
+                            None => answers.push(more),
+                        }
+                    }
+                }
+                None => break,
+            }
+        }
+        digests.push(decoder.digest());
+        if decoder.is_over() {
+            encoder.pad(len);
+        }
+        while let Some(digest) = encoder.piece(len, &mut again) {
+            assert!(sent.starts_with(&again));
+            assert_eq!(digest, digests[again.len() / len - 1]);
+        }
+        if decoder.is_over() {
+            assert_eq!(again, sent);
+        }
+        if sent.len() > 4096 {
+            return;
+        }
+    }
+}
+
+/// What an encoder is told of an answer to write it.
+fn offer(answer: &Answer) -> (u8, Offer<'_>) {
+    let offer = match answer.end {
+        Some(End::Refused) => Offer::Refused,
+        Some(End::Failed) => Offer::Failed,
+        _ => Offer::Tokens(&answer.tokens),
+    };
+    (answer.slot, offer)
 }
 
 /// Codes and decodes tokens taken from `data`, with settings, slots, counts and limits as it says.
@@ -178,6 +260,11 @@ mod tests {
         #[test]
         fn decode(data in prop::collection::vec(any::<u8>(), 0..200)) {
             super::decode(&data);
+        }
+
+        #[test]
+        fn pieces(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            super::pieces(&data);
         }
 
         #[test]

@@ -4,7 +4,8 @@
 //! the users are, the same weak model on both sides. The rooms, from the outside in:
 //!
 //! - [`Encoder`] and [`Decoder`] turn the tokens of all live slots of a batch into one code per frame and back, each slot
-//!   opened with a [`Query`]; what was learned belongs to the batch.
+//!   opened with a [`Query`]; what was learned belongs to the batch. Where all frames are of one length, [`Encoder::segment`]
+//!   and [`Decoder::piece`] make them pieces of one continuous code.
 //! - [`winner`] predicts which token wins, from the weak model's logits and the seeded noise; [`noise`] makes the noise, and
 //!   [`Sampler`] draws the strong model's tokens with it.
 //! - [`coder`] is the range coder: it sees integers only.
@@ -66,6 +67,7 @@ mod framing;
 pub mod fuzzing;
 mod learned;
 pub mod noise;
+mod pieces;
 mod query;
 mod sampler;
 mod stats;
@@ -76,7 +78,7 @@ pub mod winner;
 
 pub use agreement::agreement;
 pub use batch::End;
-pub use decoder::{Answer, Begun, Decoded, Decoder};
+pub use decoder::{Answer, Begun, Decoded, Decoder, Step};
 pub use encoder::{Encoder, Offer, Sealed};
 pub use error::Error;
 pub use query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};

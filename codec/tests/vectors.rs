@@ -51,9 +51,11 @@ fn vectors_of_the_coder() {
             .for_each(|&(start, width)| coder.code(start, width));
         let mut code = Vec::new();
         coder.seal(&mut code);
+        let mut ended = Vec::new();
+        coder.end(&mut ended);
         let end = coder.interval();
         json!({
-            "symbols": symbols, "code": hex(&code),
+            "symbols": symbols, "code": hex(&code), "end": hex(&ended),
             "low": format!("{:016x}", end.low), "range": format!("{:016x}", end.range),
         })
     });
@@ -177,22 +179,7 @@ fn vectors_of_the_prediction() {
     );
 }
 
-fn frames(settings: Settings) -> Vec<Value> {
-    let vocabulary = letters(1000, 7);
-    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, settings);
-    let mut frames = Vec::new();
-    let mut frame = |encoder: &mut Encoder<Markov>, taken_in, offers: &[(u8, Offer<'_>)], limit| {
-        let mut code = Vec::new();
-        let sealed = encoder.frame(taken_in, offers, limit, &mut code).unwrap();
-        let offers: Vec<_> = offers
-            .iter()
-            .map(|(slot, offer)| json!([slot, format!("{offer:?}")]))
-            .collect();
-        frames.push(json!({
-            "taken_in": taken_in, "offers": offers, "limit": limit, "code": hex(&code),
-            "coded": sealed.coded, "ended": sealed.ended, "digest": format!("{:016x}", sealed.digest),
-        }));
-    };
+fn open(encoder: &mut Encoder<Markov>) {
     for (slot, temperature) in [(0u8, 0.0), (1, 1.0), (5, 0.7)] {
         let sampling = Sampling {
             temperature,
@@ -209,6 +196,25 @@ fn frames(settings: Settings) -> Vec<Value> {
         };
         encoder.open(slot, &query).unwrap();
     }
+}
+
+fn frames(settings: Settings) -> Vec<Value> {
+    let vocabulary = letters(1000, 7);
+    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, settings);
+    let mut frames = Vec::new();
+    let mut frame = |encoder: &mut Encoder<Markov>, taken_in, offers: &[(u8, Offer<'_>)], limit| {
+        let mut code = Vec::new();
+        let sealed = encoder.frame(taken_in, offers, limit, &mut code).unwrap();
+        let offers: Vec<_> = offers
+            .iter()
+            .map(|(slot, offer)| json!([slot, format!("{offer:?}")]))
+            .collect();
+        frames.push(json!({
+            "taken_in": taken_in, "offers": offers, "limit": limit, "code": hex(&code),
+            "coded": sealed.coded, "ended": sealed.ended, "digest": format!("{:016x}", sealed.digest),
+        }));
+    };
+    open(&mut encoder);
     let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
     let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
     frame(
@@ -239,6 +245,52 @@ fn frames(settings: Settings) -> Vec<Value> {
     frames
 }
 
+/// The same queries, in pieces of 27 bytes.
+fn pieces() -> Vec<Value> {
+    const LEN: usize = 27;
+    let vocabulary = letters(1000, 7);
+    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, Settings::default());
+    open(&mut encoder);
+    let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
+    let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
+    let segments = [
+        (
+            3,
+            vec![(0, part(0, 10)), (1, part(10, 10)), (5, part(20, 10))],
+            false,
+        ),
+        (
+            0,
+            vec![(0, part(0, 0)), (1, part(3, 4)), (5, Offer::Failed)],
+            true,
+        ),
+        (0, vec![(0, part(9, 10)), (1, part(30, 9))], false),
+        (300, vec![(0, Offer::Tokens(&[5, 7])), (1, Offer::Refused)], true),
+    ];
+    let mut all = Vec::new();
+    for (taken_in, offers, pads) in segments {
+        let sealed = encoder.segment(taken_in, &offers).unwrap();
+        if pads {
+            encoder.pad(LEN);
+        }
+        let mut pieces = Vec::new();
+        let mut code = Vec::new();
+        while let Some(digest) = encoder.piece(LEN, &mut code) {
+            pieces.push(json!([hex(&code), format!("{digest:016x}")]));
+            code.clear();
+        }
+        let offers: Vec<_> = offers
+            .iter()
+            .map(|(slot, offer)| json!([slot, format!("{offer:?}")]))
+            .collect();
+        all.push(json!({
+            "taken_in": taken_in, "offers": offers, "ended": sealed.ended,
+            "digest": format!("{:016x}", sealed.digest), "pad": pads, "pieces": pieces,
+        }));
+    }
+    all
+}
+
 #[test]
 fn vectors_of_frames() {
     let own = Settings {
@@ -250,6 +302,7 @@ fn vectors_of_frames() {
         &json!({
             "frames": frames(Settings::default()), "agreement": hex(&agreement(&Settings::default())),
             "retokenized": { "frames": frames(own), "agreement": hex(&agreement(&own)) },
+            "pieces": pieces(),
         }),
     );
 }

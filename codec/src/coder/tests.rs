@@ -68,6 +68,23 @@ fn carries_through_long_runs() {
     check(&[(u32::MAX - 1, 1); 50]);
 }
 
+/// The last unit of [0, 1) belongs to no symbol; that must not be forgotten, however long such a code is.
+#[test]
+fn a_code_of_ones_is_no_encoders() {
+    for len in 8..60 {
+        let mut decoder = Decoder::new(&vec![0xff; len]);
+        for _ in 0..len {
+            assert!(!decoder.is_canonical());
+            decoder.take(u32::MAX - 8, 9);
+        }
+        assert!(decoder.is_lost() && !decoder.is_canonical());
+        let mut decoder = Decoder::in_parts();
+        decoder.push(&vec![0xff; len]);
+        decoder.take(u32::MAX - 8, 9);
+        assert!(decoder.is_lost() && decoder.is_dry());
+    }
+}
+
 #[test]
 fn restore_forgets() {
     let mut encoder = Encoder::default();
@@ -137,5 +154,51 @@ proptest! {
                 prop_assert!(!same);
             }
         }
+    }
+
+    /// Whatever the parts, each symbol comes as soon as all codes that begin alike lie in it, and never another one; what follows
+    /// the end changes none of them, and is noticed.
+    #[test]
+    fn parts_bring_what_they_determine(
+        symbols in prop::collection::vec(symbol(), 0..60),
+        lens in prop::collection::vec(1..12usize, 1..8),
+        more in prop::collection::vec(any::<u8>(), 1..12),
+    ) {
+        let (mut encoder, mut code) = (Encoder::default(), Vec::new());
+        for &(start, width) in &symbols {
+            encoder.code(start, width);
+            if width % 3 == 0 {
+                encoder.take(&mut code);
+            }
+        }
+        encoder.end(&mut code);
+        let whole = code.len();
+        code.extend(&more);
+        let mut decoder = Decoder::in_parts();
+        let (mut come, mut lens) = (0, lens.iter().cycle());
+        for &(start, width) in &symbols {
+            loop {
+                let (place, at) = (decoder.place(), decoder.peek());
+                decoder.take(start, width);
+                if !decoder.is_dry() {
+                    prop_assert!(at >= start && at - start < width);
+                    break;
+                }
+                prop_assert!(!decoder.is_lost() && come < whole);
+                decoder.restore(&place);
+                let next = code.len().min(come + lens.next().unwrap());
+                decoder.push(&code[come..next]);
+                come = next;
+            }
+            prop_assert!(decoder.position() <= come as u64);
+        }
+        decoder.push(&code[come.min(whole)..whole]);
+        let clean = code[whole..come.max(whole)].iter().all(|&byte| byte == 0);
+        prop_assert_eq!(decoder.interval(), encoder.interval());
+        prop_assert_eq!(decoder.is_canonical(), clean);
+        decoder.push(&[0, 0, 0]);
+        prop_assert_eq!(decoder.is_canonical(), clean);
+        decoder.push(&[1]);
+        prop_assert!(!decoder.is_canonical());
     }
 }
