@@ -12,7 +12,7 @@ use answer::{Answer, End};
 use core::ops::ControlFlow;
 use lent::Lent;
 use std::collections::BTreeMap;
-use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Settings, Vocabulary};
+use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Sealed, Settings, Vocabulary};
 use weir_model::Predict;
 use weir_wire::{Message, Source};
 
@@ -21,7 +21,7 @@ use weir_wire::{Message, Source};
 pub struct Frame {
     /// Its batch.
     pub batch: u16,
-    /// Messages that took effect before it, since the frame before.
+    /// Messages that took effect with what was coded for it, since the frame before.
     pub taken_in: u32,
     /// The code that the session frames.
     pub code: Vec<u8>,
@@ -66,8 +66,10 @@ pub struct Limits {
     pub batches: u16,
     /// Live queries of a batch.
     pub slots: usize,
-    /// Bytes of a frame's code.
+    /// Bytes of a frame's code: at most so many, or just so many where the code is continuous.
     pub code: usize,
+    /// Frames are pieces of one code (SPEC 4.15), not each sealed by itself.
+    pub continuous: bool,
     /// What the codec must have as outer has it.
     pub settings: Settings,
 }
@@ -106,7 +108,8 @@ impl<P: Predict> Engine<P> {
     }
 
     /// One turn: applies each batch's messages, lets the strong engine say what is missing for a full frame of every
-    /// batch that is named, and codes those frames. A batch with nothing to say gives none.
+    /// batch that is named, and codes those frames. A batch with nothing to say gives none; one that has coded a piece already
+    /// says nothing new.
     ///
     /// # Errors
     /// See [`Error`]; the engine is of no use afterwards.
@@ -117,9 +120,16 @@ impl<P: Predict> Engine<P> {
                 self.apply(batch, message)?;
             }
         }
-        self.generate(&batches);
+        let len = self.limits.code;
+        let has_piece = |batch: u16| self.batches[usize::from(batch)].encoder.has_piece(len);
+        let hungry: Vec<u16> = batches
+            .iter()
+            .copied()
+            .filter(|&batch| !has_piece(batch))
+            .collect();
+        self.generate(&hungry);
         for batch in batches {
-            frames.extend(self.seal(batch)?);
+            frames.extend(self.frame(batch)?);
         }
         Ok(())
     }
@@ -147,9 +157,10 @@ impl<P: Predict> Engine<P> {
         usize::from(self.limits.batches)
     }
 
-    /// Whether a batch has live queries, and so something to say without being asked.
+    /// Whether a batch has live queries or code that has not left, and so something to say without being asked.
     pub fn is_live(&self, batch: u16) -> bool {
-        !self.batches[usize::from(batch)].answers.is_empty()
+        let Batch { encoder, answers, .. } = &self.batches[usize::from(batch)];
+        !answers.is_empty() || encoder.is_behind()
     }
 
     /// Live queries of all batches.
@@ -224,7 +235,48 @@ impl<P: Predict> Engine<P> {
         }
     }
 
-    fn seal(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
+    fn frame(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
+        let len = self.limits.code;
+        let mut code = Vec::new();
+        if !self.limits.continuous {
+            let coded = self.code(batch, |encoder, taken_in, offers| {
+                encoder.frame(taken_in, offers, len, &mut code)
+            })?;
+            return Ok(coded.map(|(taken_in, sealed)| Frame {
+                batch,
+                taken_in,
+                code,
+                digest: sealed.digest,
+                stats: sealed.stats,
+            }));
+        }
+        let mut coded = None;
+        if !self.batches[usize::from(batch)].encoder.has_piece(len) {
+            coded = self.code(batch, Encoder::segment)?;
+        }
+        let encoder = &mut self.batches[usize::from(batch)].encoder;
+        if !encoder.has_piece(len) {
+            // Nothing more is there to fill it with.
+            encoder.pad(len);
+        }
+        let digest = encoder.piece(len, &mut code);
+        let (taken_in, stats) =
+            coded.map_or_else(Default::default, |(taken_in, sealed)| (taken_in, sealed.stats));
+        Ok(digest.map(|digest| Frame {
+            batch,
+            taken_in,
+            code,
+            digest,
+            stats,
+        }))
+    }
+
+    /// Lets `code` write what the answers of a batch have, unless that is nothing; gives the messages taken in, too.
+    fn code(
+        &mut self,
+        batch: u16,
+        code: impl FnOnce(&mut Encoder<Lent<P>>, u32, &[(u8, Offer<'_>)]) -> Result<Sealed, weir_codec::Error>,
+    ) -> Result<Option<(u32, Sealed)>, Error> {
         let Batch {
             encoder,
             answers,
@@ -237,26 +289,17 @@ impl<P: Predict> Engine<P> {
             .iter()
             .map(|(&slot, answer)| (slot, answer.offer(usize::from(self.limits.settings.full))))
             .collect();
-        let mut code = Vec::new();
-        let sealed = encoder
-            .frame(*taken_in, &offers, self.limits.code, &mut code)
-            .map_err(|source| Error::Codec { batch, source })?;
+        let sealed = code(encoder, *taken_in, &offers).map_err(|source| Error::Codec { batch, source })?;
         let taken_in = core::mem::take(taken_in);
-        for (slot, count) in sealed.coded {
+        for &(slot, count) in &sealed.coded {
             if let Some(answer) = answers.get_mut(&slot) {
                 answer.coded(count);
             }
         }
-        for slot in sealed.ended {
+        for &slot in &sealed.ended {
             self.over(batch, slot, None)?;
         }
-        Ok(Some(Frame {
-            batch,
-            taken_in,
-            code,
-            digest: sealed.digest,
-            stats: sealed.stats,
-        }))
+        Ok(Some((taken_in, sealed)))
     }
 
     /// Frees a slot and records its answer; `end` overrules what the answer says of itself.

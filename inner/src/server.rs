@@ -81,11 +81,12 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
         batches: config.session.batches,
         slots: usize::from(config.session.slots),
         code: parameters.code_limit(),
+        continuous: parameters.piece_len().is_some(),
         settings: config.session.settings(),
     };
     let least = Settings::least_limit(limits.slots);
     ensure!(
-        limits.code >= least,
+        limits.continuous || limits.code >= least,
         "link.mtu: a frame holds {} bytes of code, but {} slots need {least}",
         limits.code,
         limits.slots

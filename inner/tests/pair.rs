@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Ask, Faults, ROOM, World, asks, engine, hex, recorded};
+use common::{Ask, Faults, ROOM, World, asks, engine, hex, parameters, recorded};
 use core::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 use weir_codec::Query;
 use weir_inner::strong::{Handle, Strong};
+use weir_wire::{Parameters, Shape};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -44,8 +45,12 @@ fn alone(query: &Query, count: usize) -> Vec<u32> {
 fn many_queries_over_a_bad_link_come_out_as_they_were_said() {
     let folder = tempfile::tempdir().unwrap();
     let record = folder.path().join("answers.jsonl");
-    let mut world = World::new(2, 20, asks(90), &record);
-    world.faults = Faults { lost: 10, doubled: 5 };
+    let mut world = World::new(parameters(2), 20, asks(90), &record);
+    world.faults = Faults {
+        lost: 10,
+        doubled: 5,
+        absent: 0,
+    };
     let mut most = 0;
     assert!(world.run_until(HOUR, |world| {
         most = most.max(world.worker.engine().live());
@@ -64,10 +69,56 @@ fn many_queries_over_a_bad_link_come_out_as_they_were_said() {
     assert_eq!(world.worker.engine().live(), 0);
 }
 
+/// The constant shape, in pieces so short that a segment fills several.
+fn constant(batches: u16) -> Parameters {
+    Parameters {
+        shape: Shape::CONSTANT,
+        mtu: 48,
+        ..parameters(batches)
+    }
+}
+
+#[test]
+fn pieces_over_a_bad_link_come_out_as_they_were_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut world = World::new(constant(2), 20, asks(60), &record);
+    world.faults = Faults {
+        lost: 10,
+        doubled: 5,
+        absent: 20,
+    };
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+    let dropped = world.outer.session.counters();
+    assert!(dropped.absent > 5, "{dropped:?}");
+    // One session served all of them, and one datagram left on each tick.
+    assert!(world.outer.asks.iter().all(|ask| ask.end != Some("lost")));
+    for pair in world.left.windows(2) {
+        assert_eq!(pair[1].0.micros() - pair[0].0.micros(), 100_000);
+    }
+    assert_eq!(world.worker.engine().live(), 0);
+}
+
+#[test]
+fn pieces_begin_anew_with_a_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("answers.jsonl");
+    let mut world = World::new(constant(1), 16, asks(30), &record);
+    let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
+    assert!(world.run_until(HOUR, |world| tokens(world) > 200));
+    let now = world.now;
+    world.outer.reopen(now);
+    assert!(world.run_until(HOUR, |world| tokens(world) > 800));
+    (world.pump, world.worker) = common::inner(world.now, constant(1), &record);
+    assert!(world.run_until(HOUR, World::all_over));
+    check(&world.outer.asks, &record);
+}
+
 #[test]
 fn frames_leave_on_ticks_one_of_a_batch_in_ascending_order() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World::new(3, 8, asks(40), &folder.path().join("answers.jsonl"));
+    let mut world = World::new(parameters(3), 8, asks(40), &folder.path().join("answers.jsonl"));
     assert!(world.run_until(HOUR, World::all_over));
     for pair in world.left.windows(2) {
         assert!(pair[0] < pair[1], "{pair:?}: time first, then the batch");
@@ -83,7 +134,7 @@ fn a_quick_engine_fills_every_tick_and_a_slow_one_does_not_rest() {
         let folder = tempfile::tempdir().unwrap();
         let mut long = asks(24);
         long.retain(|ask| ask.query.max_tokens == 240 && ask.query.stop.is_empty());
-        let mut world = World::new(1, 8, long, &folder.path().join("answers.jsonl"));
+        let mut world = World::new(parameters(1), 8, long, &folder.path().join("answers.jsonl"));
         world.took = Duration::from_millis(took);
         assert!(world.run_until(HOUR, World::all_over));
         let frames: Vec<_> = world.left.iter().filter(|(_, batch)| *batch == 0).collect();
@@ -102,8 +153,12 @@ fn a_quick_engine_fills_every_tick_and_a_slow_one_does_not_rest() {
 fn outer_begins_anew_and_so_does_inner() {
     let folder = tempfile::tempdir().unwrap();
     let record = folder.path().join("answers.jsonl");
-    let mut world = World::new(1, 16, asks(30), &record);
-    world.faults = Faults { lost: 3, doubled: 3 };
+    let mut world = World::new(parameters(1), 16, asks(30), &record);
+    world.faults = Faults {
+        lost: 3,
+        doubled: 3,
+        absent: 0,
+    };
     // Outer is started again in the middle of everything.
     let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
     assert!(world.run_until(HOUR, |world| tokens(world) > 200));
@@ -111,7 +166,7 @@ fn outer_begins_anew_and_so_does_inner() {
     world.outer.reopen(now);
     // Then inner is.
     assert!(world.run_until(HOUR, |world| tokens(world) > 800));
-    (world.pump, world.worker) = common::inner(world.now, 1, &record);
+    (world.pump, world.worker) = common::inner(world.now, parameters(1), &record);
     assert!(world.run_until(HOUR, World::all_over));
     check(&world.outer.asks, &record);
     assert!(world.outer.asks.iter().any(|ask| ask.end == Some("lost")));
@@ -124,7 +179,7 @@ fn a_query_that_the_codec_refuses_costs_the_session_and_no_more() {
     let mut bad = asks(20);
     // The wire lets it pass, the codec does not.
     bad[10].query.sampling.temperature = 17.0;
-    let mut world = World::new(1, 4, bad, &record);
+    let mut world = World::new(parameters(1), 4, bad, &record);
     let lost = |world: &World| world.outer.asks.iter().any(|ask| ask.end == Some("lost"));
     assert!(world.run_until(HOUR, lost));
     for ask in &mut world.outer.asks {
@@ -138,7 +193,7 @@ fn a_query_that_the_codec_refuses_costs_the_session_and_no_more() {
 fn a_session_that_is_given_up_is_followed_by_one_that_works() {
     let folder = tempfile::tempdir().unwrap();
     let record = folder.path().join("answers.jsonl");
-    let mut world = World::new(1, 4, asks(20), &record);
+    let mut world = World::new(parameters(1), 4, asks(20), &record);
     let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
     assert!(world.run_until(HOUR, |world| tokens(world) > 100));
     // What the governor's final refusal does.
@@ -171,7 +226,7 @@ fn long_prompts_do_not_pile_up_before_the_engine() {
     for ask in &mut long {
         ask.query.prompt = (0..350).map(|i| i % common::VOCAB as u32).collect();
     }
-    let mut world = World::new(1, 128, long, &record);
+    let mut world = World::new(parameters(1), 128, long, &record);
     assert!(world.run_until(HOUR, World::all_over));
     check(&world.outer.asks, &record);
     assert!(
@@ -185,7 +240,7 @@ fn long_prompts_do_not_pile_up_before_the_engine() {
 #[test]
 fn openings_do_not_pile_up() {
     let folder = tempfile::tempdir().unwrap();
-    let mut world = World::new(1, 4, asks(8), &folder.path().join("answers.jsonl"));
+    let mut world = World::new(parameters(1), 4, asks(8), &folder.path().join("answers.jsonl"));
     assert!(world.run_until(HOUR, |world| world.worker.engine().live() > 0));
     while world.pump.poll_order().is_some() {}
     let (now, mut out) = (world.now, Vec::new());

@@ -104,6 +104,7 @@ fn answer<P: Predict + Clone>(
         batches: 1,
         slots: 128,
         code,
+        continuous: false,
         settings,
     };
     let [own, shared] = both;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_codec::{Decoder, End, Settings, Vocabulary};
+use weir_codec::{Decoded, Decoder, End, Settings, Step, Vocabulary};
 use weir_model::{Predict, Token};
+use weir_wire::Parameters;
 
 use crate::ask::{Ask, Event, Failure, Finish, Usage};
 use crate::metrics::Metrics;
@@ -58,8 +59,7 @@ pub(crate) struct Reader<P: Predict> {
     settings: Settings,
     decoder: Result<Decoder<P>, weir_model::Error>,
     vocabulary: Vocabulary,
-    /// Bytes of a frame before its code.
-    header_len: usize,
+    parameters: Parameters,
     session: u64,
     /// Messages that no frame has taken in yet, oldest first.
     pending: VecDeque<Pending>,
@@ -84,6 +84,13 @@ struct Live {
     usage: Usage,
 }
 
+/// What happened in a frame, in order.
+enum Happened {
+    Opened(u8, Live),
+    Cancelled(u8),
+    Said(Decoded),
+}
+
 /// Why a frame cannot be read.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -96,13 +103,13 @@ enum Error {
 }
 
 impl<P: Predict> Reader<P> {
-    /// A reader of a batch in which nothing is live. `header_len`: bytes of a frame before its code.
+    /// A reader of a batch in which nothing is live.
     pub(crate) fn new(
         batch: u16,
         fresh: Fresh<P>,
         vocabulary: Vocabulary,
         settings: Settings,
-        header_len: usize,
+        parameters: Parameters,
         metrics: Metrics,
     ) -> Self {
         let decoder = fresh().map(|model| Decoder::new(model, vocabulary.clone(), settings));
@@ -113,7 +120,7 @@ impl<P: Predict> Reader<P> {
             settings,
             decoder,
             vocabulary,
-            header_len,
+            parameters,
             session: 0,
             pending,
             live,
@@ -167,53 +174,88 @@ impl<P: Predict> Reader<P> {
 
     /// Reads a frame and tells the users what it says.
     fn frame(&mut self, code: &[u8]) -> Result<Read, Error> {
-        let decoder = self
-            .decoder
-            .as_mut()
-            .map_err(|error| Error::NoModel(error.to_string()))?;
-        let begun = decoder.begin(code)?;
-        let taken_in = begun.taken_in;
-        if taken_in as usize > self.pending.len() {
-            return Err(Error::TakenIn {
-                taken_in,
-                pending: self.pending.len(),
-            });
-        }
-        // SPEC 6.5: only here do both ends change the set of live slots.
-        for message in self.pending.drain(..taken_in as usize) {
-            match message {
-                Pending::Open(slot, ask) => {
-                    decoder.open(slot, &ask.query)?;
-                    let prompt_tokens = u32::try_from(ask.query.prompt.len()).unwrap_or(u32::MAX);
-                    let usage = Usage {
-                        prompt_tokens,
-                        ..Usage::default()
-                    };
-                    self.live.insert(
-                        slot,
-                        Live {
-                            text: Text::new(&ask.query.stop),
-                            ask,
-                            usage,
-                        },
-                    );
-                }
-                // A cancel that crossed the answer's end finds nothing.
-                Pending::Cancel(slot) => {
-                    if self.live.remove(&slot).is_some() {
-                        decoder.close(slot);
-                    }
-                }
+        let mut happened = Vec::new();
+        let digest = match self.decode(code, &mut happened) {
+            Ok(digest) => digest,
+            Err(error) => {
+                // Who was taken in by it is told with all others.
+                let opened = happened.into_iter().filter_map(|event| match event {
+                    Happened::Opened(slot, live) => Some(Pending::Open(slot, live.ask)),
+                    _ => None,
+                });
+                self.pending.extend(opened);
+                return Err(error);
+            }
+        };
+        let (mut tokens, mut coded_bits, mut plain_bits) = (0, 0.0, 0.0);
+        for event in &happened {
+            if let Happened::Said(Decoded { stats, .. }) = event {
+                tokens += stats.tokens;
+                coded_bits += stats.coded_bits;
+                plain_bits += stats.plain_bits;
             }
         }
-        self.taken_in += taken_in;
-        let decoded = decoder.finish(begun)?;
-
-        let frame_bits = (self.header_len + code.len()) as f64 * 8.0;
-        let stats = &decoded.stats;
+        let len = self.parameters.piece_len().unwrap_or(code.len());
+        let frame_bits = (self.parameters.format.header_len() + len) as f64 * 8.0;
+        self.metrics.frames.inc();
+        self.metrics.frame_bits.inc_by(frame_bits as u64);
+        self.metrics.tokens.inc_by(u64::from(tokens));
+        self.metrics.coded_bits.inc_by(coded_bits);
+        self.metrics.plain_bits.inc_by(plain_bits);
         // What belongs to no token is shared among them equally.
-        let shared = (frame_bits - stats.coded_bits) / f64::from(stats.tokens.max(1));
-        for slot in &stats.slots {
+        let shared = (frame_bits - coded_bits) / f64::from(tokens.max(1));
+        let mut ended = Vec::new();
+        for event in happened {
+            match event {
+                Happened::Opened(slot, live) => drop(self.live.insert(slot, live)),
+                Happened::Cancelled(slot) => drop(self.live.remove(&slot)),
+                Happened::Said(decoded) => self.said(decoded, shared, &mut ended),
+            }
+        }
+        Ok(Read {
+            taken_in: self.taken_in,
+            digest,
+            live: !self.live.is_empty(),
+            ended,
+        })
+    }
+
+    /// Lets the decoder read a frame; gives the digest after it.
+    fn decode(&mut self, code: &[u8], happened: &mut Vec<Happened>) -> Result<u64, Error> {
+        let Self {
+            decoder,
+            pending,
+            taken_in,
+            ..
+        } = self;
+        let decoder = decoder
+            .as_mut()
+            .map_err(|error| Error::NoModel(error.to_string()))?;
+        let mut take_in = |decoder: &mut Decoder<P>, count: u32, happened: &mut Vec<Happened>| {
+            *taken_in += count;
+            take_in(decoder, pending, count, happened)
+        };
+        let Some(len) = self.parameters.piece_len() else {
+            let begun = decoder.begin(code)?;
+            take_in(decoder, begun.taken_in, happened)?;
+            let decoded = decoder.finish(begun)?;
+            let digest = decoded.digest;
+            happened.push(Happened::Said(decoded));
+            return Ok(digest);
+        };
+        decoder.piece(code, len)?;
+        while let Some(step) = decoder.advance()? {
+            match step {
+                Step::TakenIn(count) => take_in(decoder, count, happened)?,
+                Step::Tokens(decoded) => happened.push(Happened::Said(decoded)),
+            }
+        }
+        Ok(decoder.digest())
+    }
+
+    /// Tells the users what a frame says, or a part of it; notes who is done.
+    fn said(&mut self, decoded: Decoded, shared: f64, ended: &mut Vec<(u8, u64)>) {
+        for slot in &decoded.stats.slots {
             if let Some(live) = self.live.get_mut(&slot.slot) {
                 live.usage.completion_tokens += slot.tokens;
                 live.usage.coded_bits += slot.coded_bits;
@@ -221,13 +263,6 @@ impl<P: Predict> Reader<P> {
                 live.usage.frame_bits += slot.coded_bits + shared * f64::from(slot.tokens);
             }
         }
-        self.metrics.frames.inc();
-        self.metrics.frame_bits.inc_by(frame_bits as u64);
-        self.metrics.tokens.inc_by(u64::from(stats.tokens));
-        self.metrics.coded_bits.inc_by(stats.coded_bits);
-        self.metrics.plain_bits.inc_by(stats.plain_bits);
-
-        let mut ended = Vec::new();
         for answer in decoded.answers {
             let Some(live) = self.live.get_mut(&answer.slot) else {
                 continue;
@@ -245,12 +280,6 @@ impl<P: Predict> Reader<P> {
                 self.live.remove(&answer.slot);
             }
         }
-        Ok(Read {
-            taken_in: self.taken_in,
-            digest: decoded.digest,
-            live: !self.live.is_empty(),
-            ended,
-        })
     }
 
     fn fail(&self, why: &Failure) {
@@ -264,6 +293,44 @@ impl<P: Predict> Reader<P> {
             }
         }
     }
+}
+
+/// Applies the next messages: only here do both ends change the set of live slots. SPEC 6.5.
+fn take_in<P: Predict>(
+    decoder: &mut Decoder<P>,
+    pending: &mut VecDeque<Pending>,
+    taken_in: u32,
+    happened: &mut Vec<Happened>,
+) -> Result<(), Error> {
+    if taken_in as usize > pending.len() {
+        return Err(Error::TakenIn {
+            taken_in,
+            pending: pending.len(),
+        });
+    }
+    for message in pending.drain(..taken_in as usize) {
+        match message {
+            Pending::Open(slot, ask) => {
+                decoder.open(slot, &ask.query)?;
+                let prompt_tokens = u32::try_from(ask.query.prompt.len()).unwrap_or(u32::MAX);
+                let live = Live {
+                    text: Text::new(&ask.query.stop),
+                    usage: Usage {
+                        prompt_tokens,
+                        ..Usage::default()
+                    },
+                    ask,
+                };
+                happened.push(Happened::Opened(slot, live));
+            }
+            // A cancel that crossed the answer's end finds nothing.
+            Pending::Cancel(slot) => {
+                decoder.close(slot);
+                happened.push(Happened::Cancelled(slot));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Live {

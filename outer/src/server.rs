@@ -74,7 +74,6 @@ impl Server {
         let admission = Admission::new(batches, slots, config.weak.kv_tokens, limits.queue);
         let patience = Duration::from_secs(limits.queue_timeout_s);
         let pump = Pump::new(session, admission, patience, Arc::clone(&health), metrics.clone());
-        let header_len = parameters.format.header_len();
         // Holds the weights; each batch has a twin with slots and threads of its own.
         let weights = Arc::new(weak.model);
         let readers = (0..batches).map(|batch| {
@@ -85,7 +84,7 @@ impl Server {
                 fresh,
                 weak.vocabulary.clone(),
                 weak.settings,
-                header_len,
+                parameters,
                 metrics.clone(),
             )
         });

@@ -10,11 +10,11 @@ import time
 import openai_client
 import servers
 
-# Frames of the constant shape are short, and a frame must have room for a token of every slot.
+# Pieces of the constant shape are so short here that what users get on a tick may take several.
 SHAPES = {
-    "sealed": (1472, []),
-    "bucketed": (1472, []),
-    "constant": (400, ["--slots", "16"]),
+    "sealed": 1472,
+    "bucketed": 1472,
+    "constant": 60,
 }
 
 
@@ -61,9 +61,9 @@ class Gate:
 
 def every_shape(weir):
     """The public client's whole test, through a gate, in each shape."""
-    for shape, (mtu, more) in SHAPES.items():
+    for shape, mtu in SHAPES.items():
         inner = f"[link]\nmtu = {mtu}\n[meter]\nrate = 10000000\nburst = 10000000\nhandshake_percent = 20\n"
-        options = ["--shape", shape, "--tick-ms", "50", *more]
+        options = ["--shape", shape, "--tick-ms", "50"]
         gate = Gate(weir, shape, mtu)
         outer = f'[link]\nmtu = {mtu}\n[receipts]\nkey = "{gate.key}"\nevery_ms = 200\n'
         with gate, servers.Pair(

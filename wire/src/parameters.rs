@@ -199,6 +199,11 @@ impl Parameters {
         (self.mtu as usize).saturating_sub(self.format.header_len())
     }
 
+    /// Bytes of code of every frame, where frames are pieces of one continuous code. SPEC 5.5.
+    pub fn piece_len(&self) -> Option<usize> {
+        (self.shape == Shape::CONSTANT).then_some(self.code_limit())
+    }
+
     /// The tick as a duration.
     pub const fn tick(&self) -> Duration {
         Duration::from_micros(self.tick as u64)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 use weir_codec::testing::{Markov, letters};
-use weir_codec::{Decoder, End, Query, Sampling, Settings};
+use weir_codec::{Decoded, Decoder, End, Query, Sampling, Settings, Step};
 use weir_inner::engine::{Engine, Limits};
 use weir_inner::pump::Pump;
 use weir_inner::record::{Answer, Record};
@@ -36,6 +36,8 @@ pub(crate) struct Ask {
 pub(crate) struct Faults {
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
+    /// Outward: a gate got nothing, and sends zeros.
+    pub(crate) absent: u64,
 }
 
 pub(crate) struct World {
@@ -105,12 +107,12 @@ pub(crate) fn engine() -> Exact<Markov> {
     Exact::new(strong(), VOCAB, 1 << 20).with_adviser(Some(adviser))
 }
 
-pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<Markov>) {
-    let parameters = parameters(batches);
+pub(crate) fn inner(now: Instant, parameters: Parameters, record: &Path) -> (Pump, Worker<Markov>) {
     let limits = Limits {
-        batches,
+        batches: parameters.batches,
         slots: 128,
         code: parameters.code_limit(),
+        continuous: parameters.piece_len().is_some(),
         settings: Settings::default(),
     };
     let strong = engine();
@@ -128,14 +130,14 @@ pub(crate) fn inner(now: Instant, batches: u16, record: &Path) -> (Pump, Worker<
 }
 
 impl World {
-    pub(crate) fn new(batches: u16, slots: u8, asks: Vec<Ask>, record: &Path) -> Self {
-        let (pump, worker) = inner(Instant::ZERO, batches, record);
+    pub(crate) fn new(parameters: Parameters, slots: u8, asks: Vec<Ask>, record: &Path) -> Self {
+        let (pump, worker) = inner(Instant::ZERO, parameters, record);
         Self {
             now: Instant::ZERO,
             pump,
             worker,
             took: Duration::from_millis(20),
-            outer: Outer::new(batches, slots, asks),
+            outer: Outer::new(parameters, slots, asks),
             faults: Faults::default(),
             random: 88_172_645_463_325_252,
             inward: Vec::new(),
@@ -219,7 +221,17 @@ impl World {
     }
 
     fn send(&mut self, bytes: &[u8], is_inward: bool) {
-        let Faults { lost, doubled } = self.faults;
+        let Faults {
+            lost,
+            doubled,
+            absent,
+        } = self.faults;
+        let is_absent = !is_inward && absent > 0 && self.draw() % 100 < absent;
+        let bytes = if is_absent {
+            vec![0; bytes.len()]
+        } else {
+            bytes.to_vec()
+        };
         let mut copies = 1;
         if self.draw() % 100 < lost {
             copies = 0;
@@ -233,7 +245,7 @@ impl World {
             } else {
                 &mut self.outward
             };
-            queue.push((at, bytes.to_vec()));
+            queue.push((at, bytes.clone()));
         }
     }
 
@@ -252,8 +264,8 @@ fn arrived(queue: &mut Vec<(Instant, Vec<u8>)>, now: Instant) -> Vec<Vec<u8>> {
 }
 
 impl Outer {
-    fn new(batches: u16, slots: u8, asks: Vec<Ask>) -> Self {
-        let session = OuterSession::new(OuterConfig::new(parameters(batches), agreement())).unwrap();
+    fn new(parameters: Parameters, slots: u8, asks: Vec<Ask>) -> Self {
+        let session = OuterSession::new(OuterConfig::new(parameters, agreement())).unwrap();
         Self {
             session,
             readers: Vec::new(),
@@ -308,56 +320,29 @@ impl Outer {
 
     fn read(&mut self, now: Instant, batch: u16, code: &[u8]) {
         let reader = &mut self.readers[usize::from(batch)];
-        let begun = reader.decoder.begin(code).unwrap();
-        for _ in 0..begun.taken_in {
-            match reader
-                .orders
-                .pop_front()
-                .expect("no more is taken in than was submitted")
-            {
-                (Message::Query(query), Some(ask)) => {
-                    reader.decoder.open(query.slot, &self.asks[ask].query).unwrap();
-                    reader.live.insert(query.slot, ask);
-                }
-                (Message::Cancel { slot }, ask) => {
-                    reader.decoder.close(slot);
-                    // The slot may have ended by itself, and may even be another's by now.
-                    if reader.live.get(&slot) == ask.as_ref()
-                        && let Some(ask) = reader.live.remove(&slot)
-                    {
-                        self.asks[ask].end = Some("cancel");
-                        reader.used.remove(&slot);
+        let digest = match self.session.config().parameters.piece_len() {
+            None => {
+                let begun = reader.decoder.begin(code).unwrap();
+                reader.take_in(begun.taken_in, &mut self.asks);
+                let decoded = reader.decoder.finish(begun).unwrap();
+                let digest = decoded.digest;
+                reader.hear(decoded, &mut self.asks);
+                digest
+            }
+            Some(len) => {
+                reader.decoder.piece(code, len).unwrap();
+                while let Some(step) = reader.decoder.advance().unwrap() {
+                    match step {
+                        Step::TakenIn(count) => reader.take_in(count, &mut self.asks),
+                        Step::Tokens(decoded) => reader.hear(decoded, &mut self.asks),
                     }
                 }
-                _ => unreachable!("a query has an ask"),
+                reader.decoder.digest()
             }
-        }
-        reader.taken_in += begun.taken_in;
-        let decoded = reader.decoder.finish(begun).unwrap();
-        for answer in decoded.answers {
-            let ask = reader.live[&answer.slot];
-            self.asks[ask].tokens.extend(&answer.tokens);
-            if let Some(end) = answer.end {
-                self.asks[ask].end = Some(match end {
-                    End::Token => "end",
-                    End::Stop(_) => "stop",
-                    End::MaxTokens => "length",
-                    End::Refused => "refused",
-                    End::Failed => "failed",
-                });
-                reader.live.remove(&answer.slot);
-                if !reader
-                    .orders
-                    .iter()
-                    .any(|(order, _)| *order == Message::Cancel { slot: answer.slot })
-                {
-                    reader.used.remove(&answer.slot);
-                }
-            }
-        }
+        };
         let live = !reader.live.is_empty();
         self.session
-            .accept(now, batch, reader.taken_in, decoded.digest, live)
+            .accept(now, batch, reader.taken_in, digest, live)
             .unwrap();
         // Slots whose cancel found nothing are free once it is taken in.
         let waits = |slot: u8| reader.orders.iter().any(|(order, _)| order.slot() == slot);
@@ -423,6 +408,59 @@ impl Outer {
             reader.orders.push_back((message, Some(ask)));
             reader.used.insert(slot, ask);
             self.next += 1;
+        }
+    }
+}
+
+impl Reader {
+    fn take_in(&mut self, count: u32, asks: &mut [Ask]) {
+        for _ in 0..count {
+            match self
+                .orders
+                .pop_front()
+                .expect("no more is taken in than was submitted")
+            {
+                (Message::Query(query), Some(ask)) => {
+                    self.decoder.open(query.slot, &asks[ask].query).unwrap();
+                    self.live.insert(query.slot, ask);
+                }
+                (Message::Cancel { slot }, ask) => {
+                    self.decoder.close(slot);
+                    // The slot may have ended by itself, and may even be another's by now.
+                    if self.live.get(&slot) == ask.as_ref()
+                        && let Some(ask) = self.live.remove(&slot)
+                    {
+                        asks[ask].end = Some("cancel");
+                        self.used.remove(&slot);
+                    }
+                }
+                _ => unreachable!("a query has an ask"),
+            }
+        }
+        self.taken_in += count;
+    }
+
+    fn hear(&mut self, decoded: Decoded, asks: &mut [Ask]) {
+        for answer in decoded.answers {
+            let ask = self.live[&answer.slot];
+            asks[ask].tokens.extend(&answer.tokens);
+            if let Some(end) = answer.end {
+                asks[ask].end = Some(match end {
+                    End::Token => "end",
+                    End::Stop(_) => "stop",
+                    End::MaxTokens => "length",
+                    End::Refused => "refused",
+                    End::Failed => "failed",
+                });
+                self.live.remove(&answer.slot);
+                if !self
+                    .orders
+                    .iter()
+                    .any(|(order, _)| *order == Message::Cancel { slot: answer.slot })
+                {
+                    self.used.remove(&answer.slot);
+                }
+            }
         }
     }
 }

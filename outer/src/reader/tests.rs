@@ -16,13 +16,13 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(parameters: Parameters) -> Self {
         let settings = Settings::default();
         let vocabulary = letters(VOCAB, END);
         let encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
         let metrics = Metrics::default();
         let fresh = Box::new(|| Ok(Markov::new(VOCAB)));
-        let reader = Reader::new(0, fresh, vocabulary, settings, HEADER, metrics.clone());
+        let reader = Reader::new(0, fresh, vocabulary, settings, parameters, metrics.clone());
         Self {
             encoder,
             reader,
@@ -86,7 +86,7 @@ fn text(inbox: &mut UnboundedReceiver<Event>) -> (String, Option<Event>) {
 
 #[test]
 fn two_answers_share_frames_and_their_bits() {
-    let mut world = World::new();
+    let mut world = World::new(Parameters::default());
     let (first, mut one) = world.open(0, 1, 3, &[]);
     let (second, mut two) = world.open(7, 2, 100, &["zz"]);
     world.encoder.open(0, &first).unwrap();
@@ -141,9 +141,66 @@ fn two_answers_share_frames_and_their_bits() {
     assert_eq!((world.metrics.tokens.get(), world.metrics.answered.get()), (8, 2));
 }
 
+/// A piece may hold the end of one answer and the beginning of the next in the same slot.
+#[test]
+fn pieces_share_their_bits_and_slots_change_hands_within_one() {
+    let parameters = Parameters {
+        shape: weir_wire::Shape::CONSTANT,
+        mtu: 100,
+        ..Parameters::default()
+    };
+    let len = parameters.piece_len().unwrap();
+    let mut world = World::new(parameters);
+    let (first, mut one) = world.open(0, 1, 3, &[]);
+    let (second, mut two) = world.open(0, 2, 20, &[]);
+    world.encoder.open(0, &first).unwrap();
+    let said = [(0, Offer::Tokens(&[0, 1, 2][..]))];
+    world.encoder.segment(1, &said).unwrap();
+    world.encoder.open(0, &second).unwrap();
+    let said: Vec<u32> = (0..20).map(|i| i * 7 % 50).collect();
+    world.encoder.segment(1, &[(0, Offer::Tokens(&said))]).unwrap();
+    world.encoder.pad(len);
+    let mut pieces = 0;
+    let mut code = Vec::new();
+    while let Some(digest) = world.encoder.piece(len, &mut code) {
+        let end = code
+            .iter()
+            .rposition(|&byte| byte != 0)
+            .map_or(0, |last| last + 1);
+        let report = world.reader.order(Order::Frame(code[..end].to_vec())).unwrap();
+        let read = report.read.unwrap();
+        assert_eq!(read.digest, digest);
+        if pieces == 0 {
+            assert_eq!((read.taken_in, &read.ended[0]), (2, &(0, 1)));
+        }
+        pieces += 1;
+        code.clear();
+    }
+    let (heard, Some(Event::Done { usage: first, .. })) = text(&mut one) else {
+        panic!("no end")
+    };
+    assert_eq!((heard.as_str(), first.completion_tokens), ("abc", 3));
+    let (heard, Some(Event::Done { usage: second, .. })) = text(&mut two) else {
+        panic!("no end")
+    };
+    assert_eq!((heard.len(), second.completion_tokens), (20, 20));
+    let frames = f64::from(pieces * 100 * 8);
+    assert!((first.frame_bits + second.frame_bits - frames).abs() < 1e-6);
+    assert_eq!(world.metrics.frame_bits.get() as f64, frames);
+    assert_eq!(world.metrics.answered.get(), 2);
+
+    // Zeros are an empty segment and a PAD; behind that is nothing.
+    let report = world.reader.order(Order::Frame(Vec::new())).unwrap();
+    assert!(report.read.is_ok());
+    let mut more = vec![0; len];
+    more[len - 1] = 1;
+    let report = world.reader.order(Order::Frame(more)).unwrap();
+    assert!(report.read.is_err());
+}
+
 #[test]
 fn an_end_token_ends_and_refusals_are_told() {
-    let mut world = World::new();
+    let mut world = World::new(Parameters::default());
     let (query, mut ended) = world.open(0, 1, 50, &[]);
     world.encoder.open(0, &query).unwrap();
     let (query, mut refused) = world.open(1, 2, 50, &[]);
@@ -165,7 +222,7 @@ fn an_end_token_ends_and_refusals_are_told() {
 
 #[test]
 fn a_strong_model_may_reach_the_limit_in_its_own_tokens() {
-    let mut world = World::new();
+    let mut world = World::new(Parameters::default());
     let (query, mut inbox) = world.open(0, 1, 50, &["xyz"]);
     world.encoder.open(0, &query).unwrap();
     // "ax": the x may begin the stop string, and comes with the end.
@@ -182,7 +239,7 @@ fn a_strong_model_may_reach_the_limit_in_its_own_tokens() {
 
 #[test]
 fn a_cancel_counts_when_it_is_taken_in() {
-    let mut world = World::new();
+    let mut world = World::new(Parameters::default());
     let (query, mut first) = world.open(0, 1, 50, &[]);
     world.encoder.open(0, &query).unwrap();
     world.reader.order(Order::Cancel(0));
@@ -202,7 +259,7 @@ fn a_cancel_counts_when_it_is_taken_in() {
 
 #[test]
 fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
-    let mut world = World::new();
+    let mut world = World::new(Parameters::default());
     let (query, mut inbox) = world.open(0, 1, 50, &[]);
     world.encoder.open(0, &query).unwrap();
     let (_, mut waiting) = world.open(1, 2, 50, &[]);
@@ -214,7 +271,7 @@ fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
     assert_eq!(text(&mut inbox).1, Some(Event::Failed(lost.clone())));
     assert_eq!(text(&mut waiting).1, Some(Event::Failed(lost)));
 
-    world.encoder = World::new().encoder;
+    world.encoder = World::new(Parameters::default()).encoder;
     let (query, mut inbox) = world.open(0, 3, 50, &[]);
     world.encoder.open(0, &query).unwrap();
     world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
@@ -225,7 +282,7 @@ fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
 #[test]
 fn a_bad_first_frame_is_forgotten_with_its_session() {
     for bad in 0..3 {
-        let mut world = World::new();
+        let mut world = World::new(Parameters::default());
         let read = match bad {
             // Nothing that an encoder writes.
             0 => world.reader.order(Order::Frame(vec![1])).unwrap().read,
@@ -242,7 +299,7 @@ fn a_bad_first_frame_is_forgotten_with_its_session() {
         assert!(read.is_err(), "{bad}: {read:?}");
         let lost = Failure::Lost("diverged".to_owned());
         world.reader.order(Order::Session(6, lost));
-        world.encoder = World::new().encoder;
+        world.encoder = World::new(Parameters::default()).encoder;
         let (query, mut inbox) = world.open(0, 3, 50, &[]);
         world.encoder.open(0, &query).unwrap();
         world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
