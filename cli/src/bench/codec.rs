@@ -12,7 +12,7 @@ use anyhow::{Result, bail, ensure};
 use weir_model::{Kernel, Kv};
 use weir_setup::Source;
 use weir_setup::source::{EMBEDDED, vocabulary};
-use weir_wire::{CheckWidth, Format, IdWidth};
+use weir_wire::{CheckWidth, Format, IdWidth, Parameters, Shape};
 
 use super::jobs::{self, Job};
 use crate::models::{self, Choice, Machine};
@@ -52,6 +52,12 @@ pub(crate) struct Args {
     /// Bytes of a frame's check, 2 or 4
     #[arg(long, value_name = "N", default_value_t = 4)]
     check_bytes: u8,
+    /// How frame lengths follow code lengths: sealed, bucketed or constant
+    #[arg(long, value_name = "NAME", default_value = "sealed", value_parser = shape)]
+    shape: Shape,
+    /// Bytes of the longest frame
+    #[arg(long, value_name = "N", default_value_t = Parameters::default().mtu)]
+    mtu: u16,
     #[command(flatten)]
     machine: Machine,
     /// Kernel of the decoding process; auto: another one than here
@@ -65,11 +71,9 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// The servers' own.
-pub(super) const FORMAT: Format = Format {
-    id: IdWidth::One,
-    check: CheckWidth::Four,
-};
+fn shape(name: &str) -> Result<Shape, String> {
+    Shape::named(name).ok_or_else(|| "not sealed, bucketed or constant".to_owned())
+}
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let format = Format {
@@ -84,6 +88,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             other => bail!("--check-bytes must be 2 or 4, not {other}"),
         },
     };
+    let parameters = Parameters {
+        format,
+        tokens_per_tick: args.tokens_per_tick.into(),
+        mtu: args.mtu,
+        shape: args.shape,
+        ..Parameters::default()
+    };
+    parameters.validate()?;
     let jobs = answers(args)?;
     let slots = usize::from(args.slots).min(jobs.len());
     let (pool, context) = jobs::sizes(&jobs, slots);
@@ -100,8 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }),
         pool,
         context,
-        tokens_per_tick: args.tokens_per_tick,
-        format,
+        parameters,
     };
     let tokenizer = models::tokenizer(&source)?;
     let model = models::load(&source, &options)?;
@@ -109,11 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let total = jobs::tokens(&jobs);
     let mut peer = decoder::Process::start(&there)?;
     let bar = progress::bar(total as u64, "Coding and decoding", "tokens");
-    let encoding = Encoding {
-        slots,
-        tokens_per_tick: args.tokens_per_tick,
-        format,
-    };
+    let encoding = Encoding { slots, parameters };
     let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, Some(&mut peer), &bar);
     bar.finish_and_clear();
     let mut report = outcome?.report();

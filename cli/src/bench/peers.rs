@@ -8,9 +8,10 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use weir_setup::Source;
 use weir_setup::source::vocabulary;
+use weir_wire::Parameters;
 
+use super::codec::Report;
 use super::codec::encoder::Encoding;
-use super::codec::{FORMAT, Report};
 use super::jobs::{self, Traces};
 use crate::models::{self, Machine};
 use crate::plot::{self, Axis, Bars, Spacing};
@@ -97,8 +98,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let bar = progress::bar(tokens as u64, "Coding", "tokens");
     let encoding = Encoding {
         slots,
-        tokens_per_tick: args.traces.tokens_per_tick,
-        format: FORMAT,
+        parameters: Parameters {
+            tokens_per_tick: args.traces.tokens_per_tick.into(),
+            ..Parameters::default()
+        },
     };
     let ours: Report = encoding.run(model, vocabulary, &jobs, None, &bar)?.report();
     bar.finish_and_clear();

@@ -5,16 +5,16 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weir_codec::{Decoder, Sampling, Settings};
-use weir_model::{Kernel, Kv, Options};
+use weir_codec::{Decoder, Sampling, Settings, Step};
+use weir_model::{Kernel, Kv, Options, Predict};
 use weir_setup::Source;
 use weir_setup::source::vocabulary;
 use weir_wire::frame::{self, Frame, Sealed};
-use weir_wire::{Caps, CheckWidth, Format, IdWidth, Message};
+use weir_wire::{Caps, CheckWidth, Format, IdWidth, Message, Parameters};
 
 use super::encoder::{SESSION, behind};
 use super::pipe::{Down, Up};
-use super::timed::Timed;
+use super::timed::{Spent, Timed};
 use crate::clock::Stopwatch;
 use crate::models::{self, Choice};
 
@@ -37,6 +37,9 @@ pub(crate) struct DecoderArgs {
     id_bytes: usize,
     #[arg(long)]
     check_bytes: usize,
+    /// Bytes of code of every frame, in the constant shape.
+    #[arg(long)]
+    piece: Option<usize>,
 }
 
 /// Where and how the decoder runs.
@@ -46,8 +49,7 @@ pub(super) struct Place {
     pub(super) threads: usize,
     pub(super) pool: usize,
     pub(super) context: usize,
-    pub(super) tokens_per_tick: u8,
-    pub(super) format: Format,
+    pub(super) parameters: Parameters,
 }
 
 /// The process as the encoder sees it.
@@ -65,9 +67,13 @@ impl Process {
             threads,
             pool,
             context,
-            tokens_per_tick,
-            format,
+            parameters,
         } = place;
+        let Parameters {
+            format,
+            tokens_per_tick,
+            ..
+        } = parameters;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command.args(["bench", "codec-decoder"]);
@@ -77,6 +83,9 @@ impl Process {
         command.args(["--tokens-per-tick", &tokens_per_tick.to_string()]);
         command.args(["--id-bytes", &format.id.bytes().to_string()]);
         command.args(["--check-bytes", &format.check.bytes().to_string()]);
+        if let Some(len) = parameters.piece_len() {
+            command.args(["--piece", &len.to_string()]);
+        }
         // The codec's own passes over the vocabulary follow this.
         command.env("WEIR_KERNEL", kernel.name());
         let mut child = command
@@ -177,26 +186,29 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             "frame {number} fails its check"
         );
 
-        let watch = Stopwatch::start();
-        let before = spent.seconds();
-        let begun = decoder.begin(frame.code())?;
-        let mut seconds = watch.seconds();
-        let mut forward = spent.seconds() - before;
-        for _ in 0..begun.taken_in {
-            let Some(Message::Query(query)) = messages.pop_front() else {
-                bail!("frame {number} takes in a query that nobody sent")
-            };
-            let (slot, query) = open(query);
-            decoder.open(slot, &query)?;
-        }
-        let watch = Stopwatch::start();
-        let before = spent.seconds();
-        let decoded = decoder.finish(begun)?;
-        seconds += watch.seconds();
-        forward += spent.seconds() - before;
-
-        let answers = decoded
-            .answers
+        let mut clock = Clock::new(&spent);
+        let mut answers = Vec::new();
+        let digest = match args.piece {
+            None => {
+                let begun = clock.time(|| decoder.begin(frame.code()))?;
+                take_in(&mut decoder, &mut messages, begun.taken_in)?;
+                let decoded = clock.time(|| decoder.finish(begun))?;
+                answers.extend(decoded.answers);
+                decoded.digest
+            }
+            Some(len) => {
+                decoder.piece(frame.code(), len)?;
+                while let Some(step) = clock.time(|| decoder.advance())? {
+                    match step {
+                        Step::TakenIn(count) => take_in(&mut decoder, &mut messages, count)?,
+                        Step::Tokens(decoded) => answers.extend(decoded.answers),
+                    }
+                }
+                decoder.digest()
+            }
+        };
+        let Clock { seconds, forward, .. } = clock;
+        let answers = answers
             .into_iter()
             .map(|answer| (answer.slot, answer.tokens))
             .collect();
@@ -204,14 +216,53 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             &mut output,
             &Up {
                 answers,
-                digest: decoded.digest,
+                digest,
                 seconds,
                 forward,
             },
         )?;
         output.write_all(b"\n")?;
         output.flush()?;
-        digests.push(decoded.digest);
+        digests.push(digest);
+    }
+    Ok(())
+}
+
+/// Time that decoding takes, prompts left out.
+struct Clock<'a> {
+    spent: &'a Spent,
+    seconds: f64,
+    /// Of them in the model.
+    forward: f64,
+}
+
+impl<'a> Clock<'a> {
+    fn new(spent: &'a Spent) -> Self {
+        Self {
+            spent,
+            seconds: 0.0,
+            forward: 0.0,
+        }
+    }
+
+    fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let before = self.spent.seconds();
+        let watch = Stopwatch::start();
+        let done = work();
+        self.seconds += watch.seconds();
+        self.forward += self.spent.seconds() - before;
+        done
+    }
+}
+
+/// Opens the slots of the next queries.
+fn take_in<P: Predict>(decoder: &mut Decoder<P>, messages: &mut VecDeque<Message>, count: u32) -> Result<()> {
+    for _ in 0..count {
+        let Some(Message::Query(query)) = messages.pop_front() else {
+            bail!("a frame takes in a query that nobody sent")
+        };
+        let (slot, query) = open(query);
+        decoder.open(slot, &query)?;
     }
     Ok(())
 }

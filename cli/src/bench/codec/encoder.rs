@@ -1,16 +1,17 @@
 //! Inner's side of the bench: slots filled from the trace, one frame after the other.
 
+use std::collections::VecDeque;
+
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
-use weir_codec::{Encoder, Offer, Sealed as Coded, Settings, Vocabulary};
+use weir_codec::{Encoder, Offer, Settings, Vocabulary};
 use weir_meter::LinkCost;
 use weir_model::{Predict, Token};
 use weir_wire::frame::{self, Repr, Sealed};
-use weir_wire::{Format, Message, Query, Source};
+use weir_wire::{Message, Parameters, Query, Source};
 
 use super::Job;
 use super::decoder::Process;
-use super::pipe::Up;
 use super::report::Totals;
 use super::timed::Timed;
 use crate::clock::Stopwatch;
@@ -18,8 +19,8 @@ use crate::clock::Stopwatch;
 /// How the trace is coded.
 pub(in crate::bench) struct Encoding {
     pub(in crate::bench) slots: usize,
-    pub(in crate::bench) tokens_per_tick: u8,
-    pub(in crate::bench) format: Format,
+    /// Of these the format, the tokens of a tick, the longest frame and the shape matter.
+    pub(in crate::bench) parameters: Parameters,
 }
 
 /// A live answer.
@@ -30,6 +31,15 @@ struct Live {
     sent: usize,
 }
 
+/// What leaves, and what is known to have come.
+struct Line<'a> {
+    parameters: Parameters,
+    peer: Option<&'a mut Process>,
+    digests: Vec<u64>,
+    /// Of each slot the tokens that are coded and were not decoded yet.
+    coded: Vec<VecDeque<Token>>,
+}
+
 impl Encoding {
     /// Codes all jobs. Where there is a `peer`, each frame is decoded before the next is begun, so that both ends have the
     /// machine to themselves.
@@ -38,22 +48,24 @@ impl Encoding {
         model: P,
         vocabulary: Vocabulary,
         jobs: &[Job],
-        mut peer: Option<&mut Process>,
+        peer: Option<&mut Process>,
         bar: &ProgressBar,
     ) -> Result<Totals> {
         let (model, spent) = Timed::new(model);
-        let mut encoder = Encoder::new(
-            model,
-            vocabulary,
-            Settings {
-                full: self.tokens_per_tick,
-                ..Settings::default()
-            },
-        );
+        let settings = Settings {
+            full: u8::try_from(self.parameters.tokens_per_tick)?,
+            ..Settings::default()
+        };
+        let mut encoder = Encoder::new(model, vocabulary, settings);
         let mut waiting = jobs.iter().enumerate();
         let mut slots: Vec<Option<Live>> = vec![None; self.slots];
         let mut totals = Totals::default();
-        let (mut code, mut digests) = (Vec::new(), Vec::new());
+        let mut line = Line {
+            parameters: self.parameters,
+            peer,
+            digests: Vec::new(),
+            coded: vec![VecDeque::new(); self.slots],
+        };
         loop {
             let mut taken_in = 0;
             for (slot, place) in (0u8..).zip(&mut slots).filter(|(_, place)| place.is_none()) {
@@ -61,7 +73,7 @@ impl Encoding {
                     break;
                 };
                 encoder.open(slot, query)?;
-                if let Some(peer) = &mut peer {
+                if let Some(peer) = &mut line.peer {
                     peer.send_message(&message(slot, query))?;
                 }
                 *place = Some(Live { job, sent: 0 });
@@ -73,45 +85,23 @@ impl Encoding {
             }
             let before = spent.seconds();
             let watch = Stopwatch::start();
-            code.clear();
-            let sealed = encoder.frame(taken_in, &offers, self.limit(), &mut code)?;
+            let mut code = Vec::new();
+            let sealed = match self.parameters.piece_len() {
+                None => encoder.frame(taken_in, &offers, self.parameters.code_limit(), &mut code)?,
+                Some(_) => encoder.segment(taken_in, &offers)?,
+            };
             totals.encode_seconds += watch.seconds();
             totals.encode_forward += spent.seconds() - before;
 
-            let mut datagram = Vec::new();
-            let number = digests.len() as u64;
-            let seal = Sealed {
-                session: SESSION,
-                batch: 0,
-                number,
-                digest: behind(&digests),
-            };
-            let check = frame::check(self.format, &seal, &code);
-            Repr {
-                batch: 0,
-                check,
-                code: &code,
-            }
-            .emit(self.format, &mut datagram);
-            if let Some(peer) = &mut peer {
-                let up = peer.decode(&datagram)?;
-                totals.decode_seconds += up.seconds;
-                totals.decode_forward += up.forward;
-                totals.same &= is_same(&sealed, up, jobs, &slots);
-            }
             for stats in &sealed.stats.slots {
                 if let Some(live) = slots[usize::from(stats.slot)] {
                     let (plain, coded) = (stats.plain_bits, stats.coded_bits);
                     totals.paired.add(live.job, stats.tokens, plain, coded);
                 }
             }
-            totals.frame(&sealed.stats, code.len(), datagram.len());
-            let link = LinkCost::UdpIpv4
-                .bits(datagram.len())
-                .context("a frame is longer than a datagram")?;
-            totals.link_bits += link;
-
             for &(slot, count) in &sealed.coded {
+                let tokens = &rest(jobs, slots[usize::from(slot)])[..count];
+                line.coded[usize::from(slot)].extend(tokens);
                 if let Some(live) = &mut slots[usize::from(slot)] {
                     live.sent += count;
                     bar.inc(count as u64);
@@ -125,34 +115,83 @@ impl Encoding {
                     "the trace goes on after a token that ends an answer: it was made with another model"
                 );
             }
-            digests.push(sealed.digest);
+            totals.coded(&sealed.stats);
+            match self.parameters.piece_len() {
+                None => line.send(&code, sealed.digest, &mut totals)?,
+                Some(len) => line.send_pieces(&mut encoder, len, &mut totals)?,
+            }
         }
+        if let Some(len) = self.parameters.piece_len() {
+            encoder.pad(len);
+            line.send_pieces(&mut encoder, len, &mut totals)?;
+        }
+        totals.same &= line.peer.is_none() || line.coded.iter().all(VecDeque::is_empty);
         Ok(totals)
     }
 
     /// Next tokens of every live slot.
     fn offers<'a>(&self, jobs: &'a [Job], slots: &[Option<Live>]) -> Vec<(u8, Offer<'a>)> {
-        let offer =
-            |tokens: &'a [Token]| Offer::Tokens(&tokens[..tokens.len().min(self.tokens_per_tick.into())]);
+        let most = usize::from(self.parameters.tokens_per_tick);
+        let offer = |tokens: &'a [Token]| Offer::Tokens(&tokens[..tokens.len().min(most)]);
         let live = (0u8..).zip(slots).filter(|(_, live)| live.is_some());
         live.map(|(slot, live)| (slot, offer(rest(jobs, *live))))
             .collect()
     }
-
-    /// Bytes of code that a datagram of the link has room for.
-    fn limit(&self) -> usize {
-        LinkCost::UdpIpv4.mtu() - self.format.header_len()
-    }
 }
 
-/// Whether what the decoder says is what was coded.
-fn is_same(sealed: &Coded, up: Up, jobs: &[Job], slots: &[Option<Live>]) -> bool {
-    let there = sealed.coded.iter().filter(|(_, count)| *count > 0);
-    let expected: Vec<(u8, Vec<Token>)> = there
-        .map(|&(slot, count)| (slot, rest(jobs, slots[usize::from(slot)])[..count].to_vec()))
-        .collect();
-    let got = up.answers.into_iter().filter(|(_, tokens)| !tokens.is_empty());
-    got.eq(expected) && up.digest == sealed.digest
+impl Line<'_> {
+    /// Sends a frame, and compares what comes back.
+    fn send(&mut self, code: &[u8], digest: u64, totals: &mut Totals) -> Result<()> {
+        let Parameters { format, shape, .. } = self.parameters;
+        let mut datagram = Vec::new();
+        let seal = Sealed {
+            session: SESSION,
+            batch: 0,
+            number: self.digests.len() as u64,
+            digest: behind(&self.digests),
+        };
+        let check = frame::check(format, &seal, code);
+        Repr {
+            batch: 0,
+            check,
+            code,
+        }
+        .emit(format, &mut datagram);
+        datagram.resize(shape.padded(&self.parameters, datagram.len()), 0);
+        if let Some(peer) = &mut self.peer {
+            let up = peer.decode(&datagram)?;
+            totals.decode_seconds += up.seconds;
+            totals.decode_forward += up.forward;
+            totals.same &= up.digest == digest;
+            for (slot, tokens) in up.answers {
+                let coded = &mut self.coded[usize::from(slot)];
+                totals.same &= tokens.into_iter().all(|token| coded.pop_front() == Some(token));
+            }
+            // A frame that is sealed says all that it holds.
+            let is_whole = self.coded.iter().all(VecDeque::is_empty);
+            totals.same &= is_whole || self.parameters.piece_len().is_some();
+        }
+        let link = LinkCost::UdpIpv4
+            .bits(datagram.len())
+            .context("a frame is longer than a datagram")?;
+        totals.frame(code.len(), datagram.len(), link);
+        self.digests.push(digest);
+        Ok(())
+    }
+
+    fn send_pieces<P: Predict>(
+        &mut self,
+        encoder: &mut Encoder<P>,
+        len: usize,
+        totals: &mut Totals,
+    ) -> Result<()> {
+        let mut code = Vec::new();
+        while let Some(digest) = encoder.piece(len, &mut code) {
+            self.send(&code, digest, totals)?;
+            code.clear();
+        }
+        Ok(())
+    }
 }
 
 /// What of a live answer has not been sent.

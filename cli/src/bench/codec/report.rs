@@ -15,7 +15,7 @@ pub(in crate::bench) struct Totals {
     framing_bits: f64,
     pub(in crate::bench) code_bytes: u64,
     frame_bytes: u64,
-    pub(super) link_bits: u64,
+    link_bits: u64,
     pub(super) encode_seconds: f64,
     pub(super) encode_forward: f64,
     pub(super) decode_seconds: f64,
@@ -83,15 +83,20 @@ pub(in crate::bench) struct Report {
 }
 
 impl Totals {
-    /// Adds a frame of which `code` bytes are code and `frame` bytes leave.
-    pub(super) fn frame(&mut self, stats: &FrameStats, code: usize, frame: usize) {
-        self.frames += 1;
+    /// Adds what was coded.
+    pub(super) fn coded(&mut self, stats: &FrameStats) {
         self.tokens += u64::from(stats.tokens);
         self.plain_bits += stats.plain_bits;
         self.coded_bits += stats.coded_bits;
         self.framing_bits += stats.framing_bits;
+    }
+
+    /// Adds a frame of which `code` bytes are code and `frame` bytes leave, as `link` bits.
+    pub(super) fn frame(&mut self, code: usize, frame: usize, link: u64) {
+        self.frames += 1;
         self.code_bytes += code as u64;
         self.frame_bytes += frame as u64;
+        self.link_bits += link;
     }
 
     pub(in crate::bench) fn report(&self) -> Report {

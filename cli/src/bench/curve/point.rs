@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use weir_codec::{MAX_SLOTS, Query, Sampling, Settings, Vocabulary, agreement};
 use weir_model::{Model, Options, Token};
+use weir_wire::Parameters;
 
 use super::loss::Loss;
-use crate::bench::codec::FORMAT;
 use crate::bench::codec::encoder::Encoding;
 use crate::bench::jobs::{self, Job};
 use crate::trace::engine::{Models, answers};
@@ -155,8 +155,10 @@ impl Bench {
         let bar = progress::bar(jobs::tokens(&jobs) as u64, &what, "tokens");
         let encoding = Encoding {
             slots: jobs.len().min(MAX_SLOTS),
-            tokens_per_tick: SETTINGS.full,
-            format: FORMAT,
+            parameters: Parameters {
+                tokens_per_tick: SETTINGS.full.into(),
+                ..Parameters::default()
+            },
         };
         let weak = self.weak.twin(&self.options)?;
         let totals = encoding.run(weak, self.vocabulary.clone(), &jobs, None, &bar)?;
