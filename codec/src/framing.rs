@@ -29,7 +29,7 @@ impl Port<'_> {
     }
 
     /// Writes `token` under the prediction in force, or reads one; gives it and its bits.
-    pub(crate) fn token(&mut self, predictor: &Predictor, token: Token) -> (Token, f64) {
+    pub(crate) fn token(&mut self, predictor: &mut Predictor, token: Token) -> (Token, f64) {
         match self {
             Self::Write(encoder) => {
                 let place = predictor.place(token);

@@ -122,6 +122,8 @@ impl Row {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Learned {
     rows: [Row; 6],
+    /// How far the noise tells which of the tokens wins that are no candidates, of each origin.
+    trust: [f32; 6],
     parts: Parts,
 }
 
@@ -140,6 +142,7 @@ impl Learned {
                 weights: parts.masked(origin.prior()),
                 seen: 0,
             }),
+            trust: [TRUST; 6],
             parts,
         }
     }
@@ -162,6 +165,22 @@ impl Learned {
         own.row.follow(likelihood, &row.weights, SLOT);
     }
 
+    /// How far the noise is to be trusted with tokens that are no candidates.
+    pub(crate) fn trust(&self, origin: Origin) -> f32 {
+        self.trust[origin as usize]
+    }
+
+    /// Follows a token that was no candidate: its probabilities with the noise and under q alone.
+    pub(crate) fn follow_rest(&mut self, origin: Origin, (lucky, plain): (f32, f32)) {
+        let trust = &mut self.trust[origin as usize];
+        let (lucky, plain) = (*trust * lucky, (1.0 - *trust) * plain);
+        if lucky + plain < 1e-30 {
+            return;
+        }
+        let moved = *trust + TRUST_RATE * (lucky / (lucky + plain) - *trust);
+        *trust = moved.clamp(LEAST_TRUST, 1.0 - LEAST_TRUST);
+    }
+
     /// The state as bytes, for the digest.
     pub(crate) fn bytes(&self, sink: &mut impl FnMut(&[u8])) {
         for row in &self.rows {
@@ -170,6 +189,9 @@ impl Learned {
                 .for_each(|weight| sink(&weight.to_bits().to_le_bytes()));
             sink(&row.seen.to_le_bytes());
         }
+        self.trust
+            .iter()
+            .for_each(|trust| sink(&trust.to_bits().to_le_bytes()));
     }
 }
 
@@ -203,6 +225,11 @@ const SLOT: Pace = Pace {
 };
 /// How far a step goes home: a batch to the prior, a slot to the batch.
 const HOMING: f32 = 0.003;
+
+/// Where the trust in the noise of tokens that are no candidates starts, how far it moves, and how near it comes to either end.
+const TRUST: f32 = 0.9;
+const TRUST_RATE: f32 = 1.0 / 16.0;
+const LEAST_TRUST: f32 = 1.0 / 64.0;
 
 const SHARPENED: [(f32, f32); 8] = [
     (0.8, 0.0),
@@ -241,19 +268,19 @@ const KEPT: [(f32, f32); 9] = [
 
 // Fitted to the tokens that the network was fitted to (docs/research.md), and drawn towards equal parts.
 const GREEDY_PRIOR: [f32; EXPERTS] = [
-    0.2, 0.3, 0.2, // network
+    0.21, 0.31, 0.21, // network
     0.02, 0.03, 0.04, 0.04, 0.04, 0.03, 0.02, 0.02, 0.0, // blends
-    0.06,
+    0.03,
 ];
 const OPEN_PRIOR: [f32; EXPERTS] = [
-    0.08, 0.14, 0.13, // network
-    0.035, 0.055, 0.03, 0.04, 0.085, 0.07, 0.07, 0.1, 0.105, // blends
-    0.06,
+    0.11, 0.205, 0.14, // network
+    0.016, 0.05, 0.018, 0.02, 0.078, 0.073, 0.05, 0.095, 0.095, // blends
+    0.05,
 ];
 const FILTERED_PRIOR: [f32; EXPERTS] = [
-    0.12, 0.15, 0.17, // network
-    0.04, 0.035, 0.02, 0.07, 0.055, 0.035, 0.095, 0.06, 0.055, // blends
-    0.095,
+    0.135, 0.18, 0.175, // network
+    0.035, 0.035, 0.02, 0.06, 0.055, 0.035, 0.085, 0.07, 0.055, // blends
+    0.06,
 ];
 const UNKNOWN_PRIOR: [f32; EXPERTS] = [
     0.0, 0.0, 0.0, // network

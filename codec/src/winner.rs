@@ -4,13 +4,14 @@
 //! likely or lucky (`candidates`) the best by perturbed logit enter a [`Contest`], which a small fixed [`network`] judges. Its
 //! verdict, a few softmaxes `a log q + b T g` (T the temperature) and q itself are experts; their mixture, with weights
 //! learned from the tokens that have crossed, is quantised to integers (`widths`). Every other token shares one escape
-//! symbol and is then coded under q alone.
+//! symbol, of which the network has a say too, and is then coded under q and its noise (`rest`).
 
 mod candidates;
 mod contest;
 mod history;
 pub mod network;
 mod parts;
+mod rest;
 mod widths;
 
 use weir_model::math::{self, ONE, Weights};
@@ -24,6 +25,7 @@ use crate::stats;
 use crate::stream::Mixer;
 use candidates::{BEST, BEST_IN_TEXT, Candidates};
 use network::Scorer;
+use rest::Rest;
 use widths::{Widths, scale, share};
 
 pub use crate::learned::Own;
@@ -78,7 +80,12 @@ pub struct Predictor {
     mix: Vec<f32>,
     /// Weight of all tokens that are no candidates.
     outside: u64,
+    /// The network's probability of the escape, 0 without a network.
+    escape: f32,
     widths: Widths,
+    /// Where the noise plays a part.
+    noise: Option<Noise>,
+    rest: Rest,
 }
 
 impl Predictor {
@@ -104,7 +111,10 @@ impl Predictor {
             sums: [0.0; EXPERTS],
             mix: Vec::new(),
             outside: 0,
+            escape: 0.0,
             widths: Widths::default(),
+            noise: None,
+            rest: Rest::default(),
         }
     }
 
@@ -131,9 +141,11 @@ impl Predictor {
             .filter(|sampling| sampling.is_seeded() || sampling.is_lossy())
             .copied()
             .unwrap_or(Sampling::GREEDY);
-        let noise = drawn.filter(|_| self.origin.is_seeded()).map(|(_, noise)| noise);
+        self.noise = drawn.filter(|_| self.origin.is_seeded()).map(|(_, noise)| *noise);
+        let noise = self.noise.as_ref();
         self.candidates
             .choose(self.kernel, logits, &self.weights, noise, BEST, |_| ());
+        self.outside = self.candidates.outside(self.weights.sum);
         if self.origin == Origin::Kept {
             self.candidates.mark_best();
         }
@@ -149,6 +161,7 @@ impl Predictor {
     /// As [`Predictor::prepare`].
     pub(crate) fn prepare_text(&mut self, logits: &[f32], mixer: &mut Mixer) -> Result<(), Error> {
         self.weigh(logits)?;
+        self.noise = None;
         self.candidates
             .choose(self.kernel, logits, &self.weights, None, BEST_IN_TEXT, |best| {
                 mixer.propose(best);
@@ -170,13 +183,19 @@ impl Predictor {
                 let votes = self.votes.chunks(self.candidates.len()).zip(self.sums);
                 for (likelihood, (votes, sum)) in likelihood.iter_mut().zip(votes) {
                     if sum > 0.0 {
-                        *likelihood = votes[i] as f32 / sum;
+                        *likelihood = (1.0 - self.escape) * (votes[i] as f32 / sum);
                     }
                 }
                 likelihood[PLAIN] = self.candidates.plain[i] as f32 / self.weights.sum as f32;
             }
-            // Only the plain expert knows of it.
-            None => likelihood[PLAIN] = 1.0,
+            None => {
+                for (likelihood, sum) in likelihood.iter_mut().zip(self.sums) {
+                    if sum > 0.0 {
+                        *likelihood = self.escape;
+                    }
+                }
+                likelihood[PLAIN] = self.outside as f32 / self.weights.sum as f32;
+            }
         }
         if self.origin.has_network() && self.parts.network && self.parts.history {
             let best = self.contest.entrants().first();
@@ -184,8 +203,15 @@ impl Predictor {
             let surprise = found.map_or(f32::INFINITY, |i| self.contest.surprise(i));
             own.history.follow(won, surprise);
         }
-        if self.parts.learning {
-            self.learned.follow(self.origin, own, &likelihood);
+        if !self.parts.learning {
+            return;
+        }
+        self.learned.follow(self.origin, own, &likelihood);
+        if found.is_none() && self.noise.is_some() && self.rest_len() > 1 {
+            self.set_rest();
+            if let Some(likelihoods) = self.rest.likelihoods(token) {
+                self.learned.follow_rest(self.origin, likelihoods);
+            }
         }
     }
 
@@ -200,38 +226,31 @@ impl Predictor {
     }
 
     /// Where `token` lies in the prediction; it must be in the vocabulary.
-    pub fn place(&self, token: Token) -> Place {
-        let Widths { start, width, escape } = &self.widths;
-        match self.candidates.find(token) {
-            Some(i) => Place {
+    pub fn place(&mut self, token: Token) -> Place {
+        if let Some(i) = self.candidates.find(token) {
+            let Widths { start, width, .. } = &self.widths;
+            return Place {
                 first: (start[i], width[i]),
                 rest: None,
-            },
-            // A single token outside is what the escape means.
-            None if self.rest_len() == 1 => Place {
-                first: *escape,
-                rest: None,
-            },
-            None => {
-                let rest = self
-                    .rest()
-                    .find(|(id, _)| *id == token)
-                    .map_or((0, 1), |(_, place)| place);
-                Place {
-                    first: *escape,
-                    rest: Some(rest),
-                }
-            }
+            };
         }
+        let first = self.widths.escape;
+        // A single token outside is what the escape means.
+        if self.rest_len() == 1 {
+            return Place { first, rest: None };
+        }
+        self.set_rest();
+        let rest = Some(self.rest.place(token).unwrap_or((0, 1)));
+        Place { first, rest }
     }
 
     /// What the point `at` of 2^32 means.
     pub fn find(&self, at: u32) -> Hit {
         let Widths { start, width, escape } = &self.widths;
         if escape.1 > 0 && at >= escape.0 {
-            return match (self.rest_len(), self.rest_weights().next()) {
-                (1, Some((token, _))) => Hit::Candidate(token, *escape),
-                _ => Hit::Escape(*escape),
+            return match self.only_other() {
+                Some(token) => Hit::Candidate(token, *escape),
+                None => Hit::Escape(*escape),
             };
         }
         let i = start.partition_point(|&start| start <= at) - 1;
@@ -239,9 +258,9 @@ impl Predictor {
     }
 
     /// The token that the point `at` of the second 2^32, after an escape, means, with its `(start, width)`.
-    pub fn find_rest(&self, at: u32) -> (Token, (u32, u32)) {
-        let hit = self.rest().find(|(_, (start, width))| at - start < *width);
-        hit.expect("the widths of the rest sum to 2^32, and there is a rest where there is an escape")
+    pub fn find_rest(&mut self, at: u32) -> (Token, (u32, u32)) {
+        self.set_rest();
+        self.rest.find(at)
     }
 
     /// Bits of `token` under q alone, at temperature 1, coded in the same precision; for reports.
@@ -269,16 +288,18 @@ impl Predictor {
         ids.iter().zip(numbers).map(|(&id, (&x, &y))| (id, x, y))
     }
 
-    /// Fills `weights`.
+    /// Fills `weights`; what was made of the last ones is gone.
     fn weigh(&mut self, logits: &[f32]) -> Result<(), Error> {
+        self.rest.clear();
         if !(2..=1 << 24).contains(&logits.len()) {
             return Err(Error::Vocab(logits.len()));
         }
         self.weights.set(self.kernel, logits).map_err(Error::of_logits)
     }
 
-    /// Fills `scores` where the origin has a network.
+    /// Fills `scores` and `escape` where the origin has a network.
     fn compete(&mut self, own: &Own) {
+        self.escape = 0.0;
         let Some(net) = network::of(self.origin).filter(|_| self.parts.network) else {
             return;
         };
@@ -292,8 +313,12 @@ impl Predictor {
             &self.sampling,
             &own.history,
         );
-        self.scorer
+        let escape = self
+            .scorer
             .score(self.kernel, net, &self.contest, &mut self.scores);
+        if self.rest_len() > 0 {
+            self.escape = escape;
+        }
     }
 
     /// Fills `votes`, `sums`, `mix`, `outside`, `widths`: SPEC 4.6.
@@ -306,6 +331,8 @@ impl Predictor {
         self.mix.clear();
         self.mix.resize(n, 0.0);
         self.votes.resize((EXPERTS - 1) * n, 0);
+        // All experts but the plain one say of the escape what the network says.
+        let mut escape = 0.0;
         for (k, votes) in self.votes.chunks_mut(n).enumerate() {
             let (x, y) = match (SHARPNESS.get(k), self.origin.blend(k, &self.sampling)) {
                 _ if weights[k] == 0.0 => continue,
@@ -315,33 +342,46 @@ impl Predictor {
             };
             let sum = math::expert(self.kernel, (x.0, x.1), (y.0, y.1), votes);
             self.sums[k] = sum as f32;
+            escape += weights[k];
             math::add_scaled(
                 self.kernel,
-                weights[k] * (ONE as f32 / sum as f32),
+                weights[k] * (1.0 - self.escape) * (ONE as f32 / sum as f32),
                 votes,
                 &mut self.mix,
             );
         }
         let factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
         math::add_scaled(self.kernel, factor, plain, &mut self.mix);
-        self.outside = self.candidates.outside(self.weights.sum);
-        let escape = (self.rest_len() > 0).then_some(factor * self.outside as f32);
-        self.widths.set(&self.mix, escape);
+        let escape = escape * self.escape * ONE as f32 + factor * self.outside as f32;
+        self.widths
+            .set(&self.mix, (self.rest_len() > 0).then_some(escape));
     }
 
-    /// Every token that is no candidate, ascending, with its `(start, width)` after an escape: q, requantised.
-    fn rest(&self) -> impl Iterator<Item = (Token, (u32, u32))> {
-        widths::rest(|| self.rest_weights(), self.rest_len() as u64, self.outside)
+    /// Fills `rest`.
+    fn set_rest(&mut self) {
+        let drawn = self
+            .noise
+            .as_ref()
+            .map(|noise| (noise, self.sampling.temperature));
+        let trust = self.learned.trust(self.origin);
+        self.rest.set(
+            self.kernel,
+            &self.weights.weights,
+            &self.candidates.ids,
+            drawn,
+            trust,
+        );
     }
 
     fn rest_len(&self) -> usize {
         self.weights.weights.len() - self.candidates.len()
     }
 
-    fn rest_weights(&self) -> impl Iterator<Item = (Token, u32)> {
-        let mut skip = self.candidates.ids.iter().copied().peekable();
-        let all = (0..).zip(self.weights.weights.iter().copied());
-        all.filter(move |(id, _)| skip.next_if_eq(id).is_none())
+    /// The token that is no candidate, if it is the only one.
+    fn only_other(&self) -> Option<Token> {
+        let ids = &self.candidates.ids;
+        let gap = || (0..).zip(ids).find(|(i, id)| i != *id).map(|(i, _)| i);
+        (self.rest_len() == 1).then(|| gap().unwrap_or(ids.len() as Token))
     }
 }
 

@@ -3,7 +3,9 @@
 //! [`Observer`] runs both models over answers and keeps, of each position, what either thinks of the tokens that matter. The
 //! noise does not depend on the models, so the strong model's token is drawn anew in every epoch (`Position::draw`), at every
 //! temperature that the network shall know: a few ten thousand positions are as good as millions of tokens. [`fit`] then
-//! maximises the likelihood of the winners, in the codec's own numbers ([`weir_codec::winner::Contest`]).
+//! maximises the likelihood of the winners, in the codec's own numbers ([`weir_codec::winner::Contest`]). The network of greedy
+//! decoding learns from greedy answers and that of seeded decoding from the others, as long as there are any: what has been
+//! said says what is said next.
 
 mod judge;
 mod observe;
@@ -16,7 +18,7 @@ use weir_model::Kernel;
 use crate::optim::{AdamW, gradients, rate};
 use crate::rng::Rng;
 use judge::{Example, Judge};
-pub use observe::{Answer, Observer, Position};
+pub use observe::{Answer, Observer, Position, Reading};
 
 /// How long to fit.
 #[derive(Clone, Debug)]
@@ -34,7 +36,8 @@ pub struct Plan {
 /// How tokens are drawn that the network of greedy decoding learns from.
 const GREEDY: &[(f32, f32)] = &[(0.0, 1.0)];
 
-/// Temperature and top-p of the tokens that the network of seeded decoding learns from, in turn from answer to answer.
+/// Temperature and top-p of the tokens that the network of seeded decoding learns from, in turn from answer to answer; in every
+/// other epoch, an answer's are its own.
 const SEEDED: &[(f32, f32)] = &[
     (1.0, 1.0),
     (0.7, 0.9),
@@ -55,17 +58,18 @@ const SEEDED: &[(f32, f32)] = &[
 /// If there is nothing to learn from, or the numbers run away.
 pub fn fit(
     plan: &Plan,
-    train: &[Vec<Position>],
-    held_out: &[Vec<Position>],
+    train: &[Reading],
+    held_out: &[Reading],
     progress: &mut dyn FnMut(),
 ) -> Result<(Vec<f32>, Vec<Cost>)> {
     ensure!(
-        train.iter().any(|answer| !answer.is_empty()),
+        train.iter().any(|answer| !answer.positions.is_empty()),
         "there are no answers to learn from"
     );
     let (mut weights, mut costs) = (Vec::new(), Vec::new());
     for settings in [GREEDY, SEEDED] {
-        let judge = fit_one(plan, settings, train, progress)?;
+        let (train, held_out) = (fitting(settings, train), fitting(settings, held_out));
+        let judge = fit_one(plan, settings, &train, progress)?;
         weights.extend(judge.weights()?);
         let mut seen = Vec::new();
         for &(temperature, top_p) in settings {
@@ -80,12 +84,24 @@ pub fn fit(
             let rng = &mut Rng::new(plan.seed, u64::MAX);
             let examples: Vec<Example> = held_out
                 .iter()
-                .flat_map(|answer| examples(answer, &sampling, rng))
+                .flat_map(|answer| examples(&answer.positions, &sampling, rng))
                 .collect();
             costs.push(Cost::of(&judge, &sampling, &examples)?);
         }
     }
     Ok((weights, costs))
+}
+
+/// Those that were drawn as the network of `settings` shall know it, with noise or without; all, if none was.
+fn fitting<'a>(settings: &[(f32, f32)], readings: &'a [Reading]) -> Vec<&'a Reading> {
+    let any = readings.iter().any(|reading| fits(settings, reading));
+    let fitting = |reading: &&Reading| !any || fits(settings, reading);
+    readings.iter().filter(fitting).collect()
+}
+
+/// Whether an answer was drawn with noise, or without, as those of `settings` are.
+fn fits(settings: &[(f32, f32)], reading: &Reading) -> bool {
+    reading.sampling.is_seeded() == Sampling::at(settings[0].0).is_seeded()
 }
 
 /// Mean bits of a token.
@@ -117,7 +133,7 @@ impl Cost {
 fn fit_one(
     plan: &Plan,
     settings: &[(f32, f32)],
-    train: &[Vec<Position>],
+    train: &[&Reading],
     progress: &mut dyn FnMut(),
 ) -> Result<Judge> {
     let judge = Judge::new(&mut Rng::new(plan.seed, 0))?;
@@ -128,12 +144,15 @@ fn fit_one(
         let mut rng = Rng::new(plan.seed, epoch);
         let mut drawn = Vec::new();
         for (index, answer) in (epoch as usize..).zip(train) {
-            let (temperature, top_p) = settings[index % settings.len()];
+            let (temperature, top_p) = match epoch % 2 == 0 && fits(settings, answer) {
+                true => (answer.sampling.temperature, answer.sampling.top_p),
+                false => settings[index % settings.len()],
+            };
             let sampling = Sampling {
                 top_p,
                 ..Sampling::at(temperature)
             };
-            drawn.extend(examples(answer, &sampling, &mut rng));
+            drawn.extend(examples(&answer.positions, &sampling, &mut rng));
         }
         rng.shuffle(&mut drawn);
         for batch in drawn.chunks(plan.batch).take(plan.steps - step) {
@@ -163,17 +182,21 @@ fn examples(answer: &[Position], sampling: &Sampling, rng: &mut Rng) -> Vec<Exam
         );
         let entered = |winner| contest.entrants().iter().position(|&i| i as usize == winner);
         let entrant = drawn.winner.and_then(entered);
-        if let Some(winner) = drawn.winner {
-            let beside = winner::beside_network(
+        let beside = drawn.winner.map_or(1.0, |winner| {
+            winner::beside_network(
                 kernel,
                 sampling,
                 (&drawn.logit, &drawn.gumbel),
                 (&drawn.plain, position.sum),
                 winner,
-            );
-            let plain = drawn.plain[winner] as f32 / position.sum as f32;
-            examples.push(Example::new(&contest, (winner, entrant), beside, plain));
-        }
+            )
+        });
+        let listed: u64 = drawn.plain.iter().map(|&w| u64::from(w)).sum();
+        let weight = drawn
+            .winner
+            .map_or(position.sum - listed, |winner| drawn.plain[winner].into());
+        let plain = weight as f32 / position.sum as f32;
+        examples.push(Example::new(&contest, (drawn.winner, entrant), beside, plain));
         let surprise = drawn
             .winner
             .map_or(f32::INFINITY, |winner| contest.surprise(winner));

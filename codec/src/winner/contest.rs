@@ -26,6 +26,7 @@ pub struct Contest {
     columns: [Column; ENTRANT],
     shared: [f32; GLOBAL],
     log_sum: f32,
+    outside: f32,
 
     order: Vec<u32>,
     mass: Vec<u32>,
@@ -43,6 +44,7 @@ impl Default for Contest {
             columns: [[0.0; ROWS]; ENTRANT],
             shared: [0.0; GLOBAL],
             log_sum: 0.0,
+            outside: 0.0,
             order: Vec::new(),
             mass: Vec::new(),
             weights: Vec::new(),
@@ -82,6 +84,13 @@ impl Contest {
             &mut self.weights,
         );
         self.log_sum = log(likely);
+        let outside = sum - plain.iter().map(|&w| u64::from(w)).sum::<u64>();
+        let outside = if outside > 0 {
+            log(outside) - (best + self.log_sum)
+        } else {
+            f32::NEG_INFINITY
+        };
+        self.outside = 0.25 * at_least(outside, -20.0);
 
         // Mass at the sampler's temperature, in units small enough to sum in 32 bits.
         let scale = if sampling.is_seeded() {
@@ -134,6 +143,11 @@ impl Contest {
     /// Surprise in nats of candidate `i` if each wins in proportion to the exp of its score.
     pub fn surprise(&self, i: usize) -> f32 {
         self.log_sum - self.behind[i]
+    }
+
+    /// A quarter of the log of what all tokens that are no candidates weigh under q against the scores of those that are.
+    pub fn outside(&self) -> f32 {
+        self.outside
     }
 
     /// The numbers of each entrant; 0 in rows beyond.

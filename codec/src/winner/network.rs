@@ -34,8 +34,10 @@ pub mod layout {
     pub const SLOPES: usize = OUT + HIDDEN;
     /// What is added to the score of candidates that are no entrants.
     pub const OTHERS: usize = SLOPES + 2 * (1 + GLOBAL);
+    /// Logit of the escape: bias, weights of the shared numbers, weight of what is outside.
+    pub const ESCAPE: usize = OTHERS + 1;
     /// The size of it all.
-    pub const END: usize = OTHERS + 1;
+    pub const END: usize = ESCAPE + 1 + GLOBAL + 1;
 }
 
 /// Networks of greedy and of seeded decoding.
@@ -67,14 +69,15 @@ impl Default for Scorer {
 }
 
 impl Scorer {
-    /// Fills `scores` with one for each candidate of `contest`: log probabilities up to a constant.
+    /// Fills `scores` with one for each candidate of `contest`: log probabilities up to a constant. Gives the probability that
+    /// none of them wins.
     pub(super) fn score(
         &mut self,
         kernel: Kernel,
         net: &[f32; SIZE],
         contest: &Contest,
         scores: &mut Vec<f32>,
-    ) {
+    ) -> f32 {
         let shared = contest.shared();
         let mut bias = [0.0; HIDDEN];
         bias.copy_from_slice(&net[layout::FIRST_BIAS..][..HIDDEN]);
@@ -113,8 +116,18 @@ impl Scorer {
         for (&i, score) in contest.entrants().iter().zip(out) {
             scores[i as usize] = score;
         }
+
+        let escape = &net[layout::ESCAPE..];
+        let logit =
+            affine(escape[0], &escape[1..][..GLOBAL], shared) + escape[1 + GLOBAL] * contest.outside();
+        let odds = math::exp(logit.clamp(-LEAST_LIKELY, MOST_LIKELY));
+        odds / (1.0 + odds)
     }
 }
+
+/// Bounds of the escape's logit: it is never certain, and never out of the question.
+const LEAST_LIKELY: f32 = 12.0;
+const MOST_LIKELY: f32 = 3.0;
 
 /// `bias` and the products of `weights` and `x`, added from the first to the last.
 fn affine(bias: f32, weights: &[f32], x: &[f32]) -> f32 {

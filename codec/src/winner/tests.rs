@@ -361,9 +361,12 @@ fn the_worst_of_each_prediction_costs_no_more() {
             predictor
                 .prepare(logits, Some((&sampling, &noise)), &own)
                 .unwrap();
-            let loss = |&token: &Token| predictor.place(token).bits() - predictor.plain_bits(token);
-            let all = predictor.candidates.ids.iter().copied();
-            let token = all.max_by(|a, b| loss(a).total_cmp(&loss(b))).unwrap();
+            let all = predictor.candidates.ids.clone().into_iter();
+            let losses = all.map(|token| {
+                let loss = predictor.place(token).bits() - predictor.plain_bits(token);
+                (token, loss)
+            });
+            let (token, _) = losses.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
             coded += predictor.place(token).bits();
             plain += predictor.plain_bits(token);
             predictor.learn(token, &mut own);

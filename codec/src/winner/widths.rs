@@ -1,7 +1,5 @@
 //! A prediction as integers: intervals of 2^32 (SPEC 4.3, 4.6).
 
-use weir_model::Token;
-
 /// What the escape symbol has beyond its share, so that no token costs more than 16 + 32 bits.
 pub(super) const ESCAPE: u32 = 1 << 16;
 
@@ -45,34 +43,6 @@ impl Widths {
         }
         self.escape = (at, escape);
     }
-}
-
-/// The intervals of tokens with these weights, which sum to `total`; ids ascend. Made anew in each of two passes.
-pub(super) fn rest<I: Iterator<Item = (Token, u32)>>(
-    weights: impl Fn() -> I,
-    count: u64,
-    total: u64,
-) -> impl Iterator<Item = (Token, (u32, u32))> {
-    // Where q gives the rest nothing at all, they are alike.
-    let (extra, total) = if total == 0 { (1, count) } else { (0, total) };
-    let scale = scale((1 << 32) - count, total);
-    let width = move |weight: u32| 1 + share(weight + extra, scale);
-
-    let (mut sum, mut best) = (0, (0, Token::MAX));
-    for (id, weight) in weights() {
-        sum += u64::from(width(weight));
-        if weight > best.0 || best.1 == Token::MAX {
-            best = (weight, id);
-        }
-    }
-    let left = ((1u64 << 32) - sum) as u32;
-    let mut at = 0u32;
-    weights().map(move |(id, weight)| {
-        let width = width(weight) + if id == best.1 { left } else { 0 };
-        let start = at;
-        at = at.wrapping_add(width);
-        (id, (start, width))
-    })
 }
 
 /// Units of 2^-30 that one unit of weight is worth, if weights that sum to `total` share `free` (at most 2^32).

@@ -9,12 +9,16 @@ use weir_codec::winner::{Contest, ENTRANT, ENTRANTS, GLOBAL};
 
 use crate::rng::Rng;
 
-/// A token that won, as the network sees it.
+/// A token that won, or that none of the candidates did, as the network sees it.
 #[derive(Clone, Debug)]
 pub(super) struct Example {
     /// One row for each entrant.
     entrants: Vec<[f32; ENTRANT]>,
     shared: [f32; GLOBAL],
+    /// The number that the escape goes by.
+    outside: f32,
+    /// 1 if the winner is no candidate, else 0.
+    escaped: f32,
     /// Place of the winner among the entrants, or [`ENTRANTS`].
     winner: u32,
     /// Log of the scores' exps of all other candidates.
@@ -30,7 +34,7 @@ pub(super) struct Example {
 impl Example {
     pub(super) fn new(
         contest: &Contest,
-        (winner, entrant): (usize, Option<usize>),
+        (winner, entrant): (Option<usize>, Option<usize>),
         beside: f32,
         plain: f32,
     ) -> Self {
@@ -43,12 +47,13 @@ impl Example {
         Self {
             entrants: (0..contest.entrants().len()).map(row).collect(),
             shared: *contest.shared(),
+            outside: contest.outside(),
+            escaped: if winner.is_some() { 0.0 } else { 1.0 },
             winner: entrant.unwrap_or(ENTRANTS) as u32,
             others,
-            within: if entrant.is_some() {
-                0.0
-            } else {
-                (behind[winner] - others).min(0.0)
+            within: match (winner, entrant) {
+                (Some(winner), None) => (behind[winner] - others).min(0.0),
+                _ => 0.0,
             },
             beside: beside.max(1e-9),
             plain: plain.max(1e-9),
@@ -92,6 +97,12 @@ impl Judge {
             ("out", zeros(HIDDEN)?),
             ("slopes", slopes),
             ("others", zeros(1)?),
+            ("escape", {
+                let mut escape = vec![0.0f32; 1 + GLOBAL + 1];
+                // The number is a quarter of a log of odds.
+                escape[1 + GLOBAL] = 4.0;
+                Var::from_vec(escape, (1, 1 + GLOBAL + 1), &Device::Cpu)?
+            }),
         ];
         Ok(Self {
             vars: vars.map(|(name, var)| (name.to_owned(), var)).into(),
@@ -114,6 +125,7 @@ impl Judge {
             ("out", layout::OUT),
             ("slopes", layout::SLOPES),
             ("others", layout::OTHERS),
+            ("escape", layout::ESCAPE),
         ] {
             let part: Vec<f32> = self.var(name)?.flatten_all()?.to_vec1()?;
             weights[at..at + part.len()].copy_from_slice(&part);
@@ -172,7 +184,17 @@ impl Judge {
         let winner = Tensor::from_vec(batch.iter().map(|x| x.winner).collect::<Vec<u32>>(), (n, 1), cpu)?;
         let won = (log.gather(&winner, 1)? + column(|x| x.within)?)?.exp()?;
         let mixed = ((won * (1.0 - BESIDE))? + (column(|x| x.beside)? * BESIDE)?)?;
-        Ok(mixed.log()?.neg()?.mean_all()?)
+        let chosen = mixed.log()?.neg()?;
+
+        let escape = self.var("escape")?;
+        let logit = shared
+            .matmul(&escape.narrow(1, 1, GLOBAL)?.t()?)?
+            .broadcast_add(&escape.narrow(1, 0, 1)?)?;
+        let logit = (logit + column(|x| x.outside)?.broadcast_mul(&escape.narrow(1, 1 + GLOBAL, 1)?)?)?;
+        // Cross entropy: softplus of the logit, or of its negative where the escape came.
+        let against = (logit.clamp(-20.0, 20.0)? * column(|x| 1.0 - 2.0 * x.escaped)?)?;
+        let escape = (against.exp()? + 1.0)?.log()?;
+        Ok((escape + (chosen * column(|x| 1.0 - x.escaped)?)?)?.mean_all()?)
     }
 
     fn var(&self, name: &str) -> Result<&Tensor> {

@@ -18,6 +18,15 @@ pub struct Answer {
     pub tokens: Vec<Token>,
 }
 
+/// What both models think at every position of an answer.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// How the answer was drawn.
+    pub sampling: Sampling,
+    /// One for each of its tokens.
+    pub positions: Vec<Position>,
+}
+
 /// One position: the codec's candidates there, and the strong model's best.
 #[derive(Clone, Debug)]
 pub struct Position {
@@ -152,13 +161,16 @@ impl<P: Predict> Observer<P> {
     ///
     /// # Errors
     /// If the answer does not fit a model.
-    pub fn observe(&mut self, answer: &Answer) -> Result<Vec<Position>> {
+    pub fn observe(&mut self, answer: &Answer) -> Result<Reading> {
         let Answer { query, tokens } = answer;
         let slots = (self.weak.open()?, self.strong.open()?);
         let result = self.follow(query, tokens, slots);
         self.weak.close(slots.0);
         self.strong.close(slots.1);
-        result
+        Ok(Reading {
+            sampling: query.sampling,
+            positions: result?,
+        })
     }
 
     fn follow(&mut self, query: &Query, tokens: &[Token], slots: (Slot, Slot)) -> Result<Vec<Position>> {

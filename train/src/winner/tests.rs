@@ -8,7 +8,7 @@ use super::*;
 const VOCAB: usize = 600;
 
 /// Positions of answers that any text will do for: the toy model and a relative of it read them.
-fn observed(answers: u32) -> Vec<Vec<Position>> {
+fn observed(answers: u32) -> Vec<Reading> {
     let mut observer = Observer::new(Markov::new(VOCAB), Markov::new(VOCAB).relative(3));
     let answer = |n: u32| {
         let tokens: Vec<Token> = (0..40).map(|i| (n * 131 + i * i * 7) % VOCAB as u32).collect();
@@ -48,7 +48,7 @@ fn fitting_makes_the_code_shorter() {
 /// The tokens that are drawn anew have the strong model's probabilities, and top-p leaves the most likely.
 #[test]
 fn draws_follow_the_strong_model() {
-    let position = &observed(1)[0][5];
+    let position = &observed(1)[0].positions[5];
     let mut model = Markov::new(VOCAB).relative(3);
     let mut rng = Rng::new(1, 1);
     let mut counts = vec![0u32; VOCAB + 1];

@@ -1,0 +1,146 @@
+//! The tokens that are no candidates, as intervals of a second 2^32 after an escape (SPEC 4.6).
+//!
+//! That takes a pass over the whole vocabulary with its noise, so it is made only once an escape is there.
+
+use weir_model::math;
+use weir_model::{Kernel, Token};
+
+use super::widths::{scale, share};
+use crate::noise::{Noise, gumbel_of_high};
+
+/// The intervals, and what they were made from; keeps its buffers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rest {
+    is_set: bool,
+    /// Ascending; the next lists have one entry for each.
+    ids: Vec<Token>,
+    start: Vec<u32>,
+    width: Vec<u32>,
+    /// Weights under q, and with the noise; without noise the second list is empty.
+    plain: Vec<u32>,
+    lucky: Vec<f32>,
+    sums: (u64, f64),
+
+    found: Vec<(Token, u32)>,
+}
+
+/// The most that noise counts for, in nats, so that no sum is infinite.
+const MOST: f32 = 40.0;
+
+impl Rest {
+    /// What was made is of no use any more.
+    pub(super) fn clear(&mut self) {
+        self.is_set = false;
+    }
+
+    /// Makes the intervals of the tokens that `candidates`, ascending, leave of `weights`, unless they are made. With noise (and
+    /// the temperature), the part `trust` of all goes by it.
+    pub(super) fn set(
+        &mut self,
+        kernel: Kernel,
+        weights: &[u32],
+        candidates: &[Token],
+        drawn: Option<(&Noise, f32)>,
+        trust: f32,
+    ) {
+        if self.is_set {
+            return;
+        }
+        self.is_set = true;
+        let mut skip = candidates.iter().copied().peekable();
+        self.ids.clear();
+        self.ids
+            .extend((0..weights.len() as Token).filter(|id| skip.next_if_eq(id).is_none()));
+        self.plain.clear();
+        self.plain.extend(self.ids.iter().map(|&id| weights[id as usize]));
+        self.lucky.clear();
+        if let Some((noise, temperature)) = drawn {
+            // All words, but for the largest there is.
+            self.found.clear();
+            noise
+                .high()
+                .below(kernel, weights.len() as u32, u32::MAX, &mut self.found);
+            let mut found = self.found.iter().copied().peekable();
+            for (&id, &plain) in self.ids.iter().zip(&self.plain) {
+                while found.next_if(|&(other, _)| other < id).is_some() {}
+                let word = found.next_if(|&(other, _)| other == id).map_or(u32::MAX, |x| x.1);
+                self.lucky.push(if plain == 0 {
+                    0.0
+                } else {
+                    let nats = temperature * gumbel_of_high(word);
+                    plain as f32 * math::exp(if nats < MOST { nats } else { MOST })
+                });
+            }
+        }
+        self.sums = (
+            self.plain.iter().map(|&w| u64::from(w)).sum(),
+            self.lucky.iter().fold(0.0, |sum, &w| sum + f64::from(w)),
+        );
+        self.share_out(trust);
+    }
+
+    /// `(start, width)` of `token`, which is here.
+    pub(super) fn place(&self, token: Token) -> Option<(u32, u32)> {
+        let i = self.ids.binary_search(&token).ok()?;
+        Some((self.start[i], self.width[i]))
+    }
+
+    /// The token at a point of 2^32, with its `(start, width)`.
+    pub(super) fn find(&self, at: u32) -> (Token, (u32, u32)) {
+        let i = self.start.partition_point(|&start| start <= at) - 1;
+        (self.ids[i], (self.start[i], self.width[i]))
+    }
+
+    /// Probabilities of `token` with the noise and under q alone; none where the noise plays no part.
+    pub(super) fn likelihoods(&self, token: Token) -> Option<(f32, f32)> {
+        let i = self.ids.binary_search(&token).ok()?;
+        let (plain, lucky) = self.sums;
+        if plain == 0 || lucky <= 0.0 {
+            return None;
+        }
+        Some((self.lucky[i] / lucky as f32, self.plain[i] as f32 / plain as f32))
+    }
+
+    /// Fills `start` and `width`.
+    fn share_out(&mut self, trust: f32) {
+        let (plain, lucky) = self.sums;
+        self.width.clear();
+        if plain == 0 {
+            // Where q gives the rest nothing at all, they are alike.
+            self.width.resize(self.ids.len(), 1);
+        } else if lucky > 0.0 {
+            let unit = math::ONE as f32;
+            let factors = (
+                trust * (unit / lucky as f32),
+                (1.0 - trust) * (unit / plain as f32),
+            );
+            let weight =
+                |(&lucky, &plain): (&f32, &u32)| (factors.0 * lucky + factors.1 * plain as f32) as u32;
+            self.width.extend(self.lucky.iter().zip(&self.plain).map(weight));
+        } else {
+            self.width.extend(&self.plain);
+        }
+        let total = self.width.iter().map(|&w| u64::from(w)).sum::<u64>();
+        let scale = scale((1 << 32) - self.ids.len() as u64, total);
+        let mut best = 0;
+        for i in 0..self.width.len() {
+            if self.width[i] > self.width[best] {
+                best = i;
+            }
+        }
+        let mut sum = 0;
+        for width in &mut self.width {
+            *width = 1 + share(*width, scale);
+            sum += u64::from(*width);
+        }
+        if let Some(width) = self.width.get_mut(best) {
+            *width += ((1u64 << 32) - sum) as u32;
+        }
+        self.start.clear();
+        let mut at = 0u32;
+        for &width in &self.width {
+            self.start.push(at);
+            at = at.wrapping_add(width);
+        }
+    }
+}
