@@ -2,11 +2,10 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use mio::net::{UnixListener, UnixStream};
-use mio::{Interest, Registry, Token};
 
 /// An operator's word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,19 +26,17 @@ pub(super) struct Control {
 
 impl Control {
     /// Opens the socket for its owner alone.
-    pub(super) fn open(path: &Path, registry: &Registry, token: Token) -> anyhow::Result<Self> {
+    pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let shown = || format!("control {}", path.display());
         if let Ok(there) = std::fs::symlink_metadata(path) {
             ensure!(there.file_type().is_socket(), "{}: there is a file", shown());
-            let other = std::os::unix::net::UnixStream::connect(path);
+            let other = UnixStream::connect(path);
             ensure!(other.is_err(), "{}: another gate is running", shown());
             std::fs::remove_file(path).with_context(shown)?;
         }
-        let mut listener = UnixListener::bind(path).with_context(shown)?;
+        let listener = UnixListener::bind(path).with_context(shown)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).with_context(shown)?;
-        registry
-            .register(&mut listener, token, Interest::READABLE)
-            .with_context(shown)?;
+        listener.set_nonblocking(true).with_context(shown)?;
         Ok(Self {
             listener,
             path: path.to_owned(),
@@ -48,9 +45,9 @@ impl Control {
     }
 
     /// Carries out what has been said since.
-    pub(super) fn serve(&mut self, registry: &Registry, token: Token, mut act: impl FnMut(Order) -> String) {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            if registry.register(&mut stream, token, Interest::READABLE).is_ok() {
+    pub(super) fn serve(&mut self, mut act: impl FnMut(Order) -> String) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if stream.set_nonblocking(true).is_ok() {
                 // Whoever has been silent longest makes room.
                 if self.callers.len() == CALLERS_MAX {
                     self.callers.remove(0);

@@ -5,8 +5,8 @@ mod clock;
 mod config;
 mod control;
 mod nft;
+mod report;
 mod run;
-mod timer;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
