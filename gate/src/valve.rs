@@ -101,7 +101,9 @@ impl Valve {
     pub fn offer(&mut self, datagram: &[u8]) -> Result<(), Dropped> {
         self.counters.offered += 1;
         let judged = self.judge(datagram).and_then(|id| {
-            self.queue.push(datagram).map_err(|_| Dropped::Full)?;
+            if !self.queue.push(datagram) {
+                return Err(Dropped::Full);
+            }
             self.last = Some(id);
             Ok(())
         });
@@ -216,13 +218,13 @@ impl Valve {
         } = self;
         let is_constant = rules.is_constant();
         let missing = is_constant && queue.len() == 0;
-        *absent = if missing { *absent + 1 } else { 0 };
+        *absent = if missing { absent.saturating_add(1) } else { 0 };
         if *absent > rules.absent_max {
             return Err(Cut::Absent);
         }
         if missing {
-            // It has room for one piece.
-            let _ = queue.push(zeros);
+            // There is room for one piece.
+            queue.push(zeros);
         }
         queue.warm();
         let control = rules.parameters.format.id.control();

@@ -31,15 +31,16 @@ impl<L: Link> Metered<L> {
     }
 
     /// The same for many that leave at once: says of each in turn what became of it.
-    pub fn send_all<'a>(
+    pub fn send_all(
         &mut self,
-        leaving: &mut dyn Iterator<Item = (Permit, &'a [u8])>,
-        tell: &mut dyn FnMut(&[u8], Result<Sent, Error>),
+        leaving: &mut dyn Iterator<Item = (Permit, &[u8])>,
+        mut tell: impl FnMut(&[u8], Result<Sent, Error>),
     ) {
         let mut batch: [&[u8]; BATCH] = [&[]; BATCH];
         loop {
-            let mut count = 0;
+            let (mut taken, mut count) = (0, 0);
             for (permit, datagram) in leaving.take(BATCH) {
+                taken += 1;
                 match permit.redeem(self.governor, datagram.len()) {
                     Ok(()) => {
                         batch[count] = datagram;
@@ -48,15 +49,15 @@ impl<L: Link> Metered<L> {
                     Err(mismatch) => tell(datagram, Err(mismatch.into())),
                 }
             }
-            if count == 0 {
-                return;
-            }
             let mut told = batch[..count].iter();
             self.link.send_all(&batch[..count], &mut |sent| {
                 if let Some(datagram) = told.next() {
                     tell(datagram, sent);
                 }
             });
+            if taken < BATCH {
+                return;
+            }
         }
     }
 

@@ -252,6 +252,22 @@ mod tests {
     }
 
     #[test]
+    fn of_many_none_is_longer_than_the_link_takes() {
+        let (mut one, mut two) = Udp::pair().unwrap();
+        // Loopback would take the second one.
+        let long = vec![9; one.mtu() + 1];
+        let mut fates = vec![];
+        one.send_all(&[b"a", &long, b"b"], &mut |sent| fates.push(sent.ok()));
+        assert_eq!(fates, [Some(Sent::Whole), None, Some(Sent::Whole)]);
+        let mut poll = Poll::new().unwrap();
+        two.register(poll.registry(), Token(0)).unwrap();
+        assert_eq!(
+            (wait(&mut two, &mut poll), wait(&mut two, &mut poll)),
+            (b"a".to_vec(), b"b".to_vec())
+        );
+    }
+
+    #[test]
     fn strangers_are_not_heard() {
         let (mut one, two) = Udp::pair().unwrap();
         let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -1,27 +1,17 @@
 //! The local control socket: one order a connection, one answer. Not reachable from any network.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-/// An operator's word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    Status,
-    Cut,
-    /// As `Cut`, from a program that has compared counters.
-    Disagree,
-    Resume,
-}
-
-/// The socket, and those who are connected and have not yet said their line.
+/// The socket, and those who are connected and have not yet said a word.
 pub(super) struct Control {
     listener: UnixListener,
     path: PathBuf,
-    callers: Vec<(UnixStream, Vec<u8>)>,
+    callers: Vec<UnixStream>,
 }
 
 impl Control {
@@ -45,27 +35,24 @@ impl Control {
     }
 
     /// Carries out what has been said since.
-    pub(super) fn serve(&mut self, mut act: impl FnMut(Order) -> String) {
+    pub(super) fn serve(&mut self, mut obey: impl FnMut(&[u8]) -> String) {
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 // Whoever has been silent longest makes room.
                 if self.callers.len() == CALLERS_MAX {
                     self.callers.remove(0);
                 }
-                self.callers.push((stream, Vec::new()));
+                self.callers.push(stream);
             }
         }
-        self.callers.retain_mut(|(stream, line)| {
-            let Some(result) = read_line(stream, line) else {
-                return true;
+        self.callers.retain_mut(|stream| {
+            let mut line = [0; LINE_MAX];
+            let len = match stream.read(&mut line) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                said => said.unwrap_or(0),
             };
-            let answer = match result.as_deref() {
-                Ok(b"status") => act(Order::Status),
-                Ok(b"cut") => act(Order::Cut),
-                Ok(b"disagree") => act(Order::Disagree),
-                Ok(b"resume") => act(Order::Resume),
-                _ => "orders are: status, cut, disagree, resume\n".to_owned(),
-            };
+            // Whoever gives an order writes it in one piece.
+            let answer = obey(line[..len].trim_ascii());
             // An answer is shorter than the socket's buffer; who does not read it goes without.
             let _ = stream.write_all(answer.as_bytes());
             false
@@ -76,26 +63,6 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// The line, when it is there; an error if it never will be.
-fn read_line(stream: &mut UnixStream, line: &mut Vec<u8>) -> Option<io::Result<Vec<u8>>> {
-    let mut buffer = [0; LINE_MAX];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            Ok(len) => line.extend_from_slice(&buffer[..len]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(error) => return Some(Err(error)),
-        }
-        if let Some(end) = line.iter().position(|&byte| byte == b'\n') {
-            line.truncate(end);
-            return Some(Ok(std::mem::take(line)));
-        }
-        if line.len() >= LINE_MAX {
-            return Some(Err(io::ErrorKind::InvalidData.into()));
-        }
     }
 }
 

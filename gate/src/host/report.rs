@@ -44,11 +44,10 @@ impl Gate {
         let (spent_bits, total_bits) = self.governor.spent();
         let [receipts, receipts_refused] = self.receipts.as_ref().map_or([0, 0], Receipts::counters);
         let host = &self.host;
-        let state = self
-            .valve
-            .is_cut()
-            .map_or_else(|| "open".to_owned(), |cut| format!("cut: {cut}"));
-        let mut out = format!("state {state}\n");
+        let mut out = match self.valve.is_cut() {
+            Some(cut) => format!("state cut: {cut}\n"),
+            None => "state open\n".to_owned(),
+        };
         for (name, value) in [
             ("ticks", counters.ticks),
             ("offered", counters.offered),
@@ -85,11 +84,9 @@ impl Gate {
 
     /// Says what is new and matters: a cut at once, the rest once a second.
     pub(super) fn report(&mut self) {
-        if self
-            .silence
-            .is_some_and(|silence| micros() > self.heard + silence)
-            && self.valve.is_cut().is_none()
-        {
+        let heard = self.heard;
+        let is_silent = self.silence.is_some_and(|silence| micros() > heard + silence);
+        if is_silent && self.valve.is_cut().is_none() {
             alarm("no receipt of outer's for too long");
             self.valve.cut(Cut::Counters);
         }
@@ -108,24 +105,24 @@ impl Gate {
             return;
         }
         let (counters, host) = (*self.valve.counters(), self.host);
-        let news = [
+        let (was, had) = (&seen.counters, &seen.host);
+        for (what, now, before) in [
             (
                 "datagrams from inside broke the rules",
-                counters.violations() - seen.counters.violations(),
+                counters.violations(),
+                was.violations(),
             ),
-            ("frames did not fit the queue", counters.full - seen.counters.full),
-            ("frames were over the rate", counters.rate - seen.counters.rate),
-            (
-                "frames were over the budget",
-                counters.refused - seen.counters.refused,
-            ),
-            ("pieces were absent", counters.absent - seen.counters.absent),
-            ("ticks were late", host.late - seen.host.late),
-            ("ticks were missed", host.missed - seen.host.missed),
-            ("frames were not taken by the link", host.lost - seen.host.lost),
-        ];
-        for (what, count) in news.into_iter().filter(|&(_, count)| count > 0) {
-            alarm(format_args!("{count} {what}"));
+            ("frames did not fit the queue", counters.full, was.full),
+            ("frames were over the rate", counters.rate, was.rate),
+            ("frames were over the budget", counters.refused, was.refused),
+            ("pieces were absent", counters.absent, was.absent),
+            ("ticks were late", host.late, had.late),
+            ("ticks were missed", host.missed, had.missed),
+            ("frames were not taken by the link", host.lost, had.lost),
+        ] {
+            if now > before {
+                alarm(format_args!("{} {what}", now - before));
+            }
         }
         (seen.counters, seen.host, seen.at) = (counters, host, now);
     }

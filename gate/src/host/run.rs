@@ -1,6 +1,7 @@
 //! The loop: at moments that no datagram can move, it wakes, reads both sides, tells inner of the tick that comes, and begins it.
 //! SPEC 9.2.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +15,7 @@ use weir_wire::inward::{Body, Inward, Kind};
 use super::alarm::{alarm, note};
 use super::clock::{micros, sleep_until, spin_until};
 use super::config::Config;
-use super::control::{Control, Order};
+use super::control::Control;
 use super::report::{Host, Reported};
 use crate::{Count, Cut, Receipts, Valve};
 
@@ -39,6 +40,8 @@ pub(super) struct Gate {
     pub(super) reported: Reported,
     /// What inner is told.
     word: Vec<u8>,
+    /// A keyed hash: of a tick, its lot.
+    lot: RandomState,
 }
 
 /// Runs until a signal comes.
@@ -49,11 +52,11 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     }
     let mut control = Control::open(&config.control)?;
     let mut gate = Gate::open(config)?;
-    // A page that had to be fetched would make a tick late. What has been touched stays; the whole file of the program need not.
-    if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT) {
+    let mut buffer = vec![0; LARGEST];
+    // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
         note(format_args!("memory is not locked: {error}"));
     }
-    let mut buffer = vec![0; LARGEST];
     while !stop.load(Ordering::Relaxed) {
         sleep_until(gate.wake_at());
         gate.beat(&mut buffer)?;
@@ -76,21 +79,21 @@ impl Gate {
         let cost = outside_link.cost();
         let longest = usize::from(config.session.mtu);
         let governor = config.meter.governor(cost, config.limits(cost)?, longest)?;
-        match governor.ledger() {
-            Some(ledger) => note(format_args!(
-                "ledger open: {} of {} bits spent",
-                ledger.state().spent,
-                ledger.total()
-            )),
-            None => alarm(
-                "NO LEDGER: every start begins the budget anew; set meter.ledger where weights are guarded",
-            ),
+        match governor
+            .ledger()
+            .map(|ledger| (ledger.state().spent, ledger.total()))
+        {
+            Some((spent, total)) => note(format_args!("ledger open: {spent} of {total} bits spent")),
+            None => alarm("NO LEDGER: every start begins the budget anew; set meter.ledger to guard weights"),
         }
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
-        let key = config.receipts.key.as_deref().map(weir_ledger::read_key);
-        let receipts = key
-            .transpose()?
-            .map(|key| Receipts::new(key, id, config.receipts.tolerance));
+        let key = config
+            .receipts
+            .key
+            .as_deref()
+            .map(weir_ledger::read_key)
+            .transpose()?;
+        let receipts = key.map(|key| Receipts::new(key, id, config.receipts.tolerance));
         note(format_args!("ready: {inside} -> {outside}, tick {tick} us"));
         Ok(Self {
             inside: inside_link,
@@ -107,6 +110,7 @@ impl Gate {
             host: Host::default(),
             reported: Reported::default(),
             word: Vec::with_capacity(64),
+            lot: RandomState::new(),
         })
     }
 
@@ -144,8 +148,11 @@ impl Gate {
                 return Ok(());
             }
         }
-        // Who wakes late reads all the same, or these frames would meet those of the next tick.
-        let until = (self.due - self.guard()).max(now + self.guard());
+        // Who wakes late reads all the same, or these frames would meet those of the next tick; but not so late that these are there.
+        let until = match now < self.due + self.guard() {
+            true => (self.due - self.guard()).max(now + self.guard()),
+            false => now,
+        };
         self.take(buffer, until)?;
         if now < last {
             return Ok(());
@@ -168,15 +175,17 @@ impl Gate {
         Ok(())
     }
 
-    /// Begins the tick: all is decided and awake before it, so that nothing but sending is left when it begins.
+    /// Begins the tick: all is decided and awake before it, so that nothing but sending is left when it begins. It begins a little late,
+    /// by lot, so that what caches remember of a frame's coming is far below what nobody can foretell.
     fn begin(&mut self) -> anyhow::Result<()> {
         let due = self.due * 1_000;
+        let leaves = due + self.lot.hash_one(due) % DITHER;
         let now = micros().max(self.due);
         let (outside, host, cost) = (&mut self.outside, &mut self.host, self.governor.cost());
         let (mut began, mut failed) = (0, None);
         let result = self.valve.tick(now, &mut self.governor, |leaving| {
-            began = spin_until(due);
-            outside.send_all(leaving, &mut |frame, sent| {
+            began = spin_until(leaves);
+            outside.send_all(leaving, |frame, sent| {
                 host.datagrams += 1;
                 host.line_bytes += cost.bits(frame.len()).unwrap_or(0) / 8;
                 match sent {
@@ -256,16 +265,18 @@ impl Gate {
         }
     }
 
-    fn obey(&mut self, order: Order) -> String {
+    fn obey(&mut self, order: &[u8]) -> String {
         match order {
-            Order::Status => return self.status(),
-            Order::Cut => self.valve.cut(Cut::Operator),
-            Order::Disagree => self.valve.cut(Cut::Counters),
-            Order::Resume => {
+            b"status" => return self.status(),
+            b"cut" => self.valve.cut(Cut::Operator),
+            // From a program that has compared counters.
+            b"disagree" => self.valve.cut(Cut::Counters),
+            b"resume" => {
                 note("an operator resumes");
                 self.heard = micros();
                 self.valve.resume();
             }
+            _ => return "orders are: status, cut, disagree, resume\n".to_owned(),
         }
         "done\n".to_owned()
     }
@@ -278,6 +289,8 @@ const LEAD_LEAST: u64 = 1_000;
 /// Microseconds between two readings: so much is what comes in delayed on its way to inner, and what has to wait in the
 /// socket's buffer.
 const READ_EVERY: u64 = 1_000;
+/// Nanoseconds by which a tick begins late at most, by lot.
+const DITHER: u64 = 32_000;
 /// Nanoseconds after which a tick is late.
 const LATE: u64 = 1_000_000;
 /// Datagrams from outside that are taken at one reading: twice what outer sends in a millisecond (SPEC 6.6).
