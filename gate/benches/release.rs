@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 
 use rustix::ioctl::{Getter, ioctl};
-use rustix::thread::clock_nanosleep_absolute;
+use rustix::thread::{CpuSet, clock_nanosleep_absolute, sched_setaffinity};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 fn main() -> ExitCode {
@@ -163,10 +163,13 @@ impl Lab {
         fs::File::create(&config)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .expect("a configuration");
+        // The gate inherits its core.
+        pin(1);
         let gate = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
             .args([Path::new("run"), "--config".as_ref(), &config])
             .spawn()
             .expect("the gate starts");
+        pin(0);
         inner.connect(("127.0.0.1", inside)).expect("loopback");
         outer.set_nonblocking(true).expect("a socket");
         // Nothing has come; but from now on there are stamps.
@@ -279,6 +282,13 @@ fn two_samples(seen: &[(u64, bool)], lot: &mut Lot) -> (f64, f64) {
         statistic(&labels) >= found - 1e-12
     });
     (found, (1 + as_much.count()) as f64 / SHUFFLES as f64)
+}
+
+/// Keeps this thread, and what it starts, on one core. A machine without that core has to do with what it has.
+fn pin(core: usize) {
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    let _ = sched_setaffinity(None, &cores);
 }
 
 fn micros(nanos: u64) -> f64 {

@@ -265,7 +265,7 @@ def each_stops_alone(lab):
     cap = 100_000
     lab.load_nft(path, "--cap-bytes", str(cap))
     state = os.path.join(lab.folder, "tap-quota")
-    with lab.tap(1 << 50, state) as tap, lab.gate(path), lab.hostile("inner", "inner", "1", "1", "200", "3", "0") as foe:
+    with lab.tap(1 << 50, state) as tap, lab.gate(path), lab.hostile("inner", "inner", "1", "3", "200", "3", "0") as foe:
         foe.process.wait(20)
         time.sleep(0.1)
         assert tap.stop() == 0

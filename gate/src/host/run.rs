@@ -211,18 +211,21 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes what has come from both sides, but not so much that a tick is missed.
+    /// Takes what has come from both sides, in turn, so that neither keeps the other waiting, and until a moment, so that neither
+    /// keeps the tick waiting.
     fn take(&mut self, buffer: &mut [u8], until: u64) -> anyhow::Result<()> {
-        for _ in 0..INWARD_AT_ONCE {
-            let Some(len) = self.outside.recv(buffer)? else {
-                break;
-            };
-            self.pass_inward(&buffer[..len])?;
-        }
-        while micros() < until
-            && let Some(len) = self.inside.recv(buffer)?
-        {
-            let _ = self.valve.offer(&buffer[..len]); // counted
+        let (mut inside, mut outside) = (true, INWARD_AT_ONCE);
+        while (inside || outside > 0) && micros() < until {
+            if inside {
+                let len = self.inside.recv(buffer)?;
+                inside = len.is_some();
+                let _ = len.map(|len| self.valve.offer(&buffer[..len])); // counted
+            }
+            if outside > 0 {
+                let len = self.outside.recv(buffer)?;
+                outside = if len.is_some() { outside - 1 } else { 0 };
+                len.map_or(Ok(()), |len| self.pass_inward(&buffer[..len]))?;
+            }
         }
         Ok(())
     }
@@ -294,6 +297,6 @@ const DITHER: u64 = 32_000;
 /// Nanoseconds after which a tick is late.
 const LATE: u64 = 1_000_000;
 /// Datagrams from outside that are taken at one reading: twice what outer sends in a millisecond (SPEC 6.6).
-const INWARD_AT_ONCE: usize = 64;
+const INWARD_AT_ONCE: u32 = 64;
 /// Room for the longest UDP datagram.
 const LARGEST: usize = 65_536;
