@@ -16,6 +16,7 @@ mod demo;
 mod files;
 mod ledger;
 mod models;
+mod nft;
 mod number;
 mod plan;
 mod plot;
@@ -50,7 +51,7 @@ enum Command {
     Outer(Box<weir_outer::Args>),
     /// Runs the gate between them, or speaks with one that runs
     #[command(subcommand)]
-    Gate(Box<weir_gate::Command>),
+    Gate(Box<GateCommand>),
     Reconcile(Box<reconcile::Args>),
     Trace(Box<trace::Args>),
     #[command(subcommand)]
@@ -62,6 +63,13 @@ enum Command {
     Ledger(Box<ledger::Command>),
     Plan(Box<plan::Args>),
     Train(Box<train::Args>),
+}
+
+#[derive(Debug, Subcommand)]
+enum GateCommand {
+    #[command(flatten)]
+    Program(weir_gate::Command),
+    Nft(nft::Args),
 }
 
 fn main() -> ExitCode {
@@ -85,7 +93,10 @@ fn run(command: Command) -> Result<()> {
             demo::end_with_parent();
             weir_outer::run(*args)
         }
-        Command::Gate(command) => weir_gate::command(*command),
+        Command::Gate(command) => match *command {
+            GateCommand::Program(command) => weir_gate::command(command),
+            GateCommand::Nft(args) => nft::print(&args),
+        },
         Command::Reconcile(args) => reconcile::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Bench(command) => bench::run(&command),

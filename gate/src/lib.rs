@@ -7,7 +7,7 @@
 //!   allowed by the shape), and on its own tick lets out those for which the governor gives a permit. Enough violations
 //!   and it cuts: nothing leaves any more until an operator says so;
 //! - [`Receipts`]: outer's signed counts against our own;
-//! - `host` (feature of that name): links, timer, control socket, configuration. The rest is `no_std` and without I/O.
+//! - `host` (feature of that name): links, the loop, control socket, configuration. The rest is `no_std` and without I/O.
 //!
 //! ```
 //! use weir_gate::{Rules, Valve};
@@ -23,7 +23,7 @@
 //! assert!(valve.offer(&[0, 1, 2, 3, 4, 5]).is_ok());    // batch 0
 //! assert!(valve.offer(&[0, 9, 9, 9, 9, 9]).is_err());   // a second frame of batch 0 on one tick
 //! let mut out = vec![];
-//! valve.tick(0, &mut governor, |_permit, frame| out.push(frame.to_vec()))?;
+//! valve.tick(0, &mut governor, |leaving| out.extend(leaving.map(|(_permit, frame)| frame.to_vec())))?;
 //! assert_eq!(out, [[0, 1, 2, 3, 4, 5]]);
 //! # Ok(())
 //! # }
@@ -45,4 +45,4 @@ mod rules;
 mod valve;
 
 #[cfg(feature = "host")]
-pub use host::{Command, Config, command};
+pub use host::{Command, Config, ConfigArgs, command};

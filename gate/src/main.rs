@@ -18,8 +18,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("weir-gate: {error:#}");
             // Each reason of a ledger's has a number of its own: docs/operations.md.
-            let meter = error.downcast_ref::<weir_ledger::ConfigError>();
-            meter.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
+            weir_ledger::exit_code(error.chain()).into()
         }
     }
 }

@@ -76,23 +76,20 @@ impl Receipts {
         let echo = Echo::open(receipt, &self.key).filter(|echo| {
             echo.ledger == self.ledger && self.last.is_none_or(|last| echo.number > last.number)
         });
-        let Some(Echo {
-            number,
-            datagrams,
-            bits,
-            ..
-        }) = echo
-        else {
+        let Some(echo) = echo else {
             self.refused += 1;
             return Ok(());
         };
         self.heard += 1;
-        let theirs = Count { datagrams, bits };
-        let known = self.last.filter(|last| last.theirs.datagrams <= datagrams);
+        let theirs = Count {
+            datagrams: echo.datagrams,
+            bits: echo.bits,
+        };
+        let known = self.last.filter(|last| last.theirs.datagrams <= theirs.datagrams);
         let from = known.map_or([theirs, ours], |last| last.from);
         let before = known.map_or(ours, |last| last.ours);
         self.last = Some(Last {
-            number,
+            number: echo.number,
             theirs,
             ours,
             from,

@@ -3,19 +3,33 @@
 use thiserror::Error;
 use weir_wire::{ParameterError, Parameters, Shape};
 
-/// What the gate holds frames against.
+/// What the gate holds frames against. All but the parameters is section `[rules]` of the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    feature = "host",
+    derive(serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
 pub struct Rules {
     /// Those of the session: layout, batches, tick, longest frame and shape count here.
+    #[cfg_attr(feature = "host", serde(skip))]
     pub parameters: Parameters,
     /// Violations within `strike_ticks` that are borne; one more cuts.
+    #[cfg_attr(feature = "host", serde(rename = "strikes"))]
     pub strikes_max: u32,
     /// Length of a stretch of ticks in which violations are counted; at least 1.
     pub strike_ticks: u32,
     /// Pieces in a row that may be absent in the constant shape; one more cuts.
+    #[cfg_attr(feature = "host", serde(rename = "absent"))]
     pub absent_max: u32,
     /// Bytes of frames that wait for a tick.
     pub queue_bytes: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self::new(Parameters::default())
+    }
 }
 
 impl Rules {

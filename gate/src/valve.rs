@@ -17,6 +17,8 @@ pub struct Valve {
     queue: Queue,
     /// Id of the last frame in the queue: the next one's must be above it.
     last: Option<u16>,
+    /// Of the frames in the queue, in their order, while a tick begins; never grows beyond its first capacity.
+    permits: Vec<Option<Permit>>,
     /// What takes the place of an absent piece.
     zeros: Vec<u8>,
     /// Violations since `strikes_from`.
@@ -81,6 +83,7 @@ impl Valve {
         Ok(Self {
             queue: Queue::new(frames, rules.queue_bytes.min(frames * mtu)),
             last: None,
+            permits: Vec::with_capacity(frames),
             zeros: vec![0; mtu],
             strikes: 0,
             strikes_from: 0,
@@ -98,7 +101,9 @@ impl Valve {
     pub fn offer(&mut self, datagram: &[u8]) -> Result<(), Dropped> {
         self.counters.offered += 1;
         let judged = self.judge(datagram).and_then(|id| {
-            self.queue.push(datagram).map_err(|_| Dropped::Full)?;
+            if !self.queue.push(datagram) {
+                return Err(Dropped::Full);
+            }
             self.last = Some(id);
             Ok(())
         });
@@ -111,29 +116,31 @@ impl Valve {
         judged
     }
 
-    /// A tick: hands `send` what may leave now, in ascending order of ids, each with its permit, and begins the next one.
-    /// `now` is the governor's clock, in microseconds.
+    /// A tick that begins at `now`, on the governor's clock in microseconds. Decides what leaves, and calls `send` once with that,
+    /// in ascending order of ids, each with its permit: so everything but sending can be done before the tick begins.
     ///
     /// # Errors
-    /// Why the gate is cut; what was handed on before the budget ended on this very tick has left.
+    /// Why the gate is cut; what had its permit before the budget ended on this very tick has left.
     pub fn tick(
         &mut self,
         now: u64,
         governor: &mut Governor,
-        mut send: impl FnMut(Permit, &[u8]),
+        send: impl FnOnce(&mut dyn Iterator<Item = (Permit, &[u8])>),
     ) -> Result<(), Cut> {
         self.counters.ticks += 1;
         if self.counters.ticks - self.strikes_from >= u64::from(self.rules.strike_ticks) {
             self.strikes_from = self.counters.ticks;
             self.strikes = 0;
         }
-        let before = self.counters.judged();
-        let result = self.let_out(now, governor, &mut send);
+        let (waiting, before) = (self.queue.len() as u64, self.counters.judged());
+        let result = self.decide(now, governor);
         if let Err(cut) = result {
             self.cut(cut);
             let judged = self.counters.judged() - before;
-            self.counters.cut += self.queue.len() as u64 - judged;
+            self.counters.cut += waiting - judged;
         }
+        let leaving = self.permits.drain(..).zip(self.queue.iter());
+        send(&mut leaving.filter_map(|(permit, frame)| Some((permit?, frame))));
         self.queue.clear();
         self.last = None;
         result
@@ -195,18 +202,15 @@ impl Valve {
         }
     }
 
-    fn let_out(
-        &mut self,
-        now: u64,
-        governor: &mut Governor,
-        send: &mut impl FnMut(Permit, &[u8]),
-    ) -> Result<(), Cut> {
+    /// Asks the governor for each frame in the queue, and puts the piece there that is absent.
+    fn decide(&mut self, now: u64, governor: &mut Governor) -> Result<(), Cut> {
         if let Some(cut) = self.cut {
             return Err(cut);
         }
         let Self {
             rules,
             queue,
+            permits,
             zeros,
             absent,
             counters,
@@ -214,12 +218,17 @@ impl Valve {
         } = self;
         let is_constant = rules.is_constant();
         let missing = is_constant && queue.len() == 0;
-        *absent = if missing { *absent + 1 } else { 0 };
+        *absent = if missing { absent.saturating_add(1) } else { 0 };
         if *absent > rules.absent_max {
             return Err(Cut::Absent);
         }
+        if missing {
+            // There is room for one piece.
+            queue.push(zeros);
+        }
+        queue.warm();
         let control = rules.parameters.format.id.control();
-        for frame in queue.iter().chain(missing.then_some(&zeros[..])) {
+        for frame in queue.iter() {
             let view = Frame::new_checked(rules.parameters.format, frame);
             // In the constant shape whatever leaves looks like everything else.
             let is_control = !is_constant && view.is_ok_and(|view| view.batch() == control);
@@ -228,11 +237,11 @@ impl Valve {
             } else {
                 Purpose::Frame
             };
-            match governor.release(now, frame.len(), purpose) {
+            permits.push(match governor.release(now, frame.len(), purpose) {
                 Release::Go(permit) => {
                     counters.released += 1;
                     counters.absent += u64::from(missing);
-                    send(permit, frame);
+                    Some(permit)
                 }
                 Release::Refuse(why) if why.is_final() => {
                     counters.refused += u64::from(!missing);
@@ -241,11 +250,14 @@ impl Valve {
                         Refused::TotalSpent => return Err(Cut::Spent),
                         // A tick without its piece would be seen.
                         _ if is_constant => return Err(Cut::Spent),
-                        _ => {}
+                        _ => None,
                     }
                 }
-                Release::At(_) | Release::Refuse(_) => counters.rate += u64::from(!missing),
-            }
+                Release::At(_) | Release::Refuse(_) => {
+                    counters.rate += u64::from(!missing);
+                    None
+                }
+            });
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ fn values_out_of_range_are_named() {
         ),
         ("[session]\nmtu = 1473", "session.mtu"),
         ("[session]\nshape = \"constant\"", "meter.rate"),
+        ("[meter]\nside_bits = 0", "meter.side_bits"),
+        ("[meter]\nrepeat_percent = 5", "meter.repeat_percent"),
         ("[meter]\nwindows = [{ seconds = 1 }]", "bits"),
         ("colour = 1", "colour"),
     ];

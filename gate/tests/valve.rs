@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weir_gate::{Cut, Dropped, Rules, Valve};
-use weir_meter::{Governor, Limits, LinkCost};
+use weir_meter::{Governor, Limits, LinkCost, Permit};
 use weir_wire::{Parameters, Shape};
 
 mod hostile;
@@ -41,16 +41,13 @@ fn frame(id: u8, len: usize) -> Vec<u8> {
 /// Ids that leave on a tick.
 fn ids(valve: &mut Valve, governor: &mut Governor) -> Result<Vec<u8>, Cut> {
     let mut out = vec![];
-    valve.tick(0, governor, |permit, frame| {
-        permit.redeem(governor_id(&out), frame.len()).ok();
-        out.push(frame[0]);
-    })?;
+    valve.tick(0, governor, |leaving| out.extend(leaving.map(first_byte)))?;
     Ok(out)
 }
 
 /// Permits are redeemed by links; here they are only used up.
-fn governor_id(_: &[u8]) -> u64 {
-    u64::MAX
+fn first_byte((_permit, frame): (Permit, &[u8])) -> u8 {
+    frame[0]
 }
 
 #[test]
@@ -198,7 +195,7 @@ fn a_spent_total_cuts() {
         valve.offer(&frame(id, 20)).unwrap();
     }
     let mut out = vec![];
-    let result = valve.tick(0, &mut governor, |_, frame| out.push(frame[0]));
+    let result = valve.tick(0, &mut governor, |leaving| out.extend(leaving.map(first_byte)));
     // Two still left on that tick.
     assert_eq!((result, out), (Err(Cut::Spent), vec![0, 1]));
     assert_eq!(ids(&mut valve, &mut governor), Err(Cut::Spent));
@@ -229,7 +226,9 @@ fn constant_has_one_piece_on_every_tick_and_cuts_when_too_many_are_absent() {
     for _ in 0..2 {
         let mut out = vec![];
         valve
-            .tick(0, &mut governor, |_, frame| out.push(frame.to_vec()))
+            .tick(0, &mut governor, |leaving| {
+                out.extend(leaving.map(|(_, frame)| frame.to_vec()));
+            })
             .unwrap();
         assert_eq!(out, [[0; 64]]);
     }

@@ -21,16 +21,6 @@ impl Clock {
         })
     }
 
-    /// What all clocks show: those of the start, and what has passed since.
-    pub(crate) fn moment(&self) -> Moment {
-        let passed = self.now().micros();
-        Moment {
-            micros: self.moment.micros + passed,
-            wall: self.moment.wall.saturating_add(passed / 1_000_000),
-            ..self.moment
-        }
-    }
-
     /// The governor's time, since boot, of a time of this program; and back.
     pub(crate) fn since_boot(&self, now: Instant) -> u64 {
         self.moment.micros.saturating_add(now.micros())

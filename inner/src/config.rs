@@ -3,8 +3,7 @@
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::path::PathBuf;
-use weir_meter::ledger::Settings;
-use weir_meter::{Limits, Span, side_bits};
+use weir_ledger::MeterConfig;
 use weir_model::PAGE;
 use weir_setup::file::{read, set};
 use weir_setup::source::{EMBEDDED, kernel};
@@ -134,54 +133,6 @@ pub struct StrongConfig {
     pub max_context: usize,
 }
 
-/// What may leave; in bits as they stand on the physical link, all headers and gaps included.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MeterConfig {
-    /// The ledger, which holds the budget from start to start. Without one a restart begins anew.
-    pub ledger: Option<PathBuf>,
-    /// The ledger's witnesses, in the order in which orders number them.
-    pub witnesses: Vec<PathBuf>,
-    /// A file with the key of the ledger's hashes.
-    pub ledger_key: Option<PathBuf>,
-    /// Bits that are reserved at a time, and all that a crash can count too much.
-    pub block: u64,
-    /// Starts within an hour, at most.
-    pub starts_per_hour: u32,
-    /// Seconds of time off between two boots that windows are credited with, at most.
-    pub off_max_s: u64,
-    /// Bits per second in the long run.
-    pub rate: u64,
-    /// Bits that may leave at once after a pause.
-    pub burst: u64,
-    /// Bits that may leave over the lifetime of this process; the ledger has a total of its own.
-    pub total: u64,
-    /// Windows besides the ledger's.
-    pub windows: Vec<WindowConfig>,
-    /// Percent of rate, burst, total and (at most 10) windows for frames that outer asks for again.
-    pub repeat_percent: u8,
-    /// Percent of rate, burst and total for answers to openings and pings.
-    pub handshake_percent: u8,
-    /// Bits in an hour for answers to openings and pings.
-    pub handshakes_per_hour: u64,
-    /// Percent of total and windows from which on there is a warning.
-    pub soft_percent: u8,
-    /// Bits charged for each datagram for what its length can say.
-    pub side_bits: u64,
-    /// Alarm when in an hour more bits leave than so many times those that come in; 0 for none.
-    pub out_per_in: u64,
-}
-
-/// A limit on what leaves in any stretch of time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WindowConfig {
-    /// Its length.
-    pub seconds: u32,
-    /// Bits.
-    pub bits: u64,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -222,69 +173,6 @@ impl Default for StrongConfig {
             lossy_kv_tokens: 0,
             max_context: 4096,
         }
-    }
-}
-
-impl Default for MeterConfig {
-    fn default() -> Self {
-        let Limits {
-            rate,
-            burst,
-            total,
-            repeat_percent,
-            handshake_percent,
-            handshakes_per_hour,
-            soft_percent,
-            ..
-        } = Limits::default();
-        let Settings {
-            block,
-            starts_per_hour,
-            off_max,
-            ..
-        } = Settings::default();
-        Self {
-            ledger: None,
-            witnesses: Vec::new(),
-            ledger_key: None,
-            block,
-            starts_per_hour,
-            off_max_s: off_max / 1_000_000,
-            rate,
-            burst,
-            total,
-            windows: Vec::new(),
-            repeat_percent,
-            handshake_percent,
-            handshakes_per_hour,
-            soft_percent,
-            side_bits: side_bits(1473),
-            out_per_in: 16,
-        }
-    }
-}
-
-impl MeterConfig {
-    /// The governor's limits, where a datagram may leave every `tick` microseconds.
-    pub fn limits(&self, tick: u64) -> Limits {
-        Limits {
-            rate: self.rate,
-            burst: self.burst,
-            total: self.total,
-            repeat_percent: self.repeat_percent,
-            handshake_percent: self.handshake_percent,
-            soft_percent: self.soft_percent,
-            side_bits: self.side_bits,
-            tick,
-            handshakes_per_hour: self.handshakes_per_hour,
-            out_per_in: self.out_per_in,
-        }
-    }
-
-    /// The windows besides the ledger's.
-    pub fn spans(&self) -> Vec<Span> {
-        let span = |&WindowConfig { seconds, bits }: &WindowConfig| Span { seconds, bits };
-        self.windows.iter().map(span).collect()
     }
 }
 

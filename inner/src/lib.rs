@@ -26,8 +26,9 @@ mod status;
 pub mod strong;
 pub mod worker;
 
-pub use config::{Args, Config, Engine, LinkConfig, MeterConfig, StrongConfig};
+pub use config::{Args, Config, Engine, LinkConfig, StrongConfig};
 pub use server::Server;
+pub use weir_ledger::MeterConfig;
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -56,8 +57,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// What a program that ends with this error exits with: each reason of a ledger's has a number of its own
 /// (docs/operations.md), any other is 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let ledger = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<weir_ledger::Error>());
-    ledger.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
+    weir_ledger::exit_code(error.chain()).into()
 }

@@ -19,10 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use weir_codec::Settings;
-use weir_ledger::Paths;
 use weir_link::{Address, Link, Metered, Udp};
-use weir_meter::ledger::{Limit, Settings as LedgerSettings};
-use weir_meter::{Governor, LinkCost};
+use weir_meter::{Governor, LinkCost, side_bits};
 use weir_model::Predict;
 use weir_setup::Weak;
 use weir_setup::weak::Layout;
@@ -118,7 +116,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
     );
     let (clock, poll) = (Clock::start().context("clock")?, Poll::new()?);
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-    let governor = governor(config, &clock, link.cost())?;
+    let governor = governor(config, link.cost())?;
     let session = InnerConfig {
         caps: Caps {
             prompt_tokens: model.max_context().min(PROMPT_MAX),
@@ -150,59 +148,23 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
 }
 
 /// The budget: on the ledger, if there is one.
-fn governor(config: &Config, clock: &Clock, cost: LinkCost) -> anyhow::Result<Governor> {
-    let meter = &config.meter;
+fn governor(config: &Config, cost: LinkCost) -> anyhow::Result<Governor> {
     // Where every tick has its frame, moments say nothing.
     let tick = match config.session.shape.as_str() {
         "constant" => 0,
         _ => u64::from(config.session.tick_ms) * 1_000,
     };
-    let (limits, spans) = (meter.limits(tick), meter.spans());
+    let limits = config.meter.limits(side_bits(1473), tick);
     // A frame that is refused for its length would never leave.
-    let dearest = limits.dearest(cost, config.link.mtu).unwrap_or(u64::MAX);
-    let mut room = vec![("meter.burst", limits.burst)];
-    room.extend(spans.iter().map(|span| ("meter.windows", span.bits)));
-    let Some(ledger) = &meter.ledger else {
-        tracing::warn!(
+    let governor = config.meter.governor(cost, limits, config.link.mtu)?;
+    match governor.ledger() {
+        Some(ledger) => {
+            let (state, total) = (ledger.state(), ledger.total());
+            tracing::info!(spent = state.spent, total, starts = state.starts, "ledger open");
+        }
+        None => tracing::warn!(
             "NO LEDGER: the budget is in memory, and every restart begins it anew; set meter.ledger where weights are guarded"
-        );
-        fits(&room, dearest)?;
-        return Governor::with_ledger(None, clock.moment().micros, cost, limits, &spans).context("meter");
-    };
-    let key = meter
-        .ledger_key
-        .as_deref()
-        .map(weir_ledger::read_key)
-        .transpose()?;
-    let settings = LedgerSettings {
-        key,
-        block: meter.block,
-        starts_per_hour: meter.starts_per_hour,
-        off_max: meter.off_max_s.saturating_mul(1_000_000),
-        ..LedgerSettings::default()
-    };
-    let paths = Paths {
-        ledger: ledger.clone(),
-        witnesses: meter.witnesses.clone(),
-    };
-    let ledger = weir_ledger::open(&paths, clock.moment(), settings, &[], None)?;
-    let windows = ledger.chain().caps.iter();
-    let windows = windows.filter(|cap| matches!(cap.limit, Limit::Window(_)));
-    room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
-    room.push(("meter.block", meter.block));
-    fits(&room, dearest)?;
-    let (spent, total) = (ledger.state().spent, ledger.total());
-    tracing::info!(path = %paths.ledger.display(), spent, total, starts = ledger.state().starts, "ledger open");
-    Governor::with_ledger(Some(ledger), clock.moment().micros, cost, limits, &spans).context("meter")
-}
-
-/// Each limit must let the longest datagram out.
-fn fits(room: &[(&str, u64)], dearest: u64) -> anyhow::Result<()> {
-    for (name, bits) in room {
-        ensure!(
-            dearest <= *bits,
-            "{name}: {bits} bits, but the longest datagram is charged up to {dearest}"
-        );
+        ),
     }
-    Ok(())
+    Ok(governor)
 }

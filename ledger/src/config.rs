@@ -34,12 +34,17 @@ pub struct MeterConfig {
     pub total: u64,
     /// Windows besides the ledger's.
     pub windows: Vec<WindowConfig>,
+    /// Percent of rate, burst, total and (at most 10) windows for frames that outer asks for again; for inner, as a gate cannot tell
+    /// them.
+    pub repeat_percent: Option<u8>,
     /// Percent of rate, burst and total for control frames.
     pub handshake_percent: u8,
     /// In an hour for control frames.
     pub handshakes_per_hour: u64,
     /// Percent of total and windows from which on there is an alarm.
     pub soft_percent: u8,
+    /// Charged for each datagram for what its length can say; for inner, as a gate goes by its shape.
+    pub side_bits: Option<u64>,
     /// Alarm when in an hour more bits leave than so many times those that come in; 0 for none.
     pub out_per_in: u64,
 }
@@ -61,10 +66,10 @@ pub enum ConfigError {
     #[error(transparent)]
     Ledger(#[from] Error),
     /// The clocks cannot be read.
-    #[error("clock: {0}")]
+    #[error("the clocks cannot be read")]
     Clock(#[from] io::Error),
     /// A limit is out of range.
-    #[error("meter: {0}")]
+    #[error("meter")]
     Limits(#[from] LimitsError),
     /// A limit never lets the longest datagram out.
     #[error("{name}: {bits} bits, but the longest datagram is charged up to {dearest}")]
@@ -88,6 +93,15 @@ impl ConfigError {
     }
 }
 
+/// What a program that ends with this error should exit with, if it has to do with its budget; else 1.
+pub fn exit_code<'a>(causes: impl IntoIterator<Item = &'a (dyn std::error::Error + 'static)>) -> u8 {
+    let code = |cause: &'a (dyn std::error::Error + 'static)| {
+        let config = cause.downcast_ref().map(ConfigError::exit_code);
+        config.or_else(|| cause.downcast_ref().map(Error::exit_code))
+    };
+    causes.into_iter().find_map(code).unwrap_or(1)
+}
+
 impl Default for MeterConfig {
     fn default() -> Self {
         let (limits, settings) = (Limits::default(), Settings::default());
@@ -102,25 +116,29 @@ impl Default for MeterConfig {
             burst: limits.burst,
             total: limits.total,
             windows: Vec::new(),
+            repeat_percent: None,
             handshake_percent: limits.handshake_percent,
             handshakes_per_hour: limits.handshakes_per_hour,
             soft_percent: limits.soft_percent,
+            side_bits: None,
             out_per_in: 16,
         }
     }
 }
 
 impl MeterConfig {
-    /// The limits, for a program without repeats; `side_bits` and `tick` as in [`Limits`].
+    /// The limits, where `side_bits` are charged for a length unless the settings say otherwise, and a datagram may leave every `tick`
+    /// microseconds (0: as in [`Limits`]).
     pub fn limits(&self, side_bits: u64, tick: u64) -> Limits {
+        let limits = Limits::default();
         Limits {
             rate: self.rate,
             burst: self.burst,
             total: self.total,
-            repeat_percent: 0,
+            repeat_percent: self.repeat_percent.unwrap_or(limits.repeat_percent),
             handshake_percent: self.handshake_percent,
             soft_percent: self.soft_percent,
-            side_bits,
+            side_bits: self.side_bits.unwrap_or(side_bits),
             tick,
             handshakes_per_hour: self.handshakes_per_hour,
             out_per_in: self.out_per_in,

@@ -23,6 +23,8 @@ impl FileStore {
     /// # Errors
     /// The system's.
     pub fn lock(path: &Path) -> io::Result<Option<Self>> {
+        // By one name only: through a link the lock would be another, and a new segment would take the link's place.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -115,5 +117,27 @@ fn failed(what: &'static str, error: &io::Error) -> StoreError {
     StoreError {
         what,
         code: error.raw_os_error().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_ledger_is_the_same_ledger() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("ledger"), folder.path().join("link"));
+        fs::write(&path, b"old").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut store = FileStore::lock(&link).unwrap().unwrap();
+        assert!(
+            FileStore::lock(&path).unwrap().is_none(),
+            "locked through the link"
+        );
+        store.stage(b"new").unwrap();
+        store.promote(None).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 }

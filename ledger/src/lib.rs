@@ -14,6 +14,6 @@ mod files;
 mod paths;
 
 pub use clock::moment;
-pub use config::{ConfigError, MeterConfig, WindowConfig};
+pub use config::{ConfigError, MeterConfig, WindowConfig, exit_code};
 pub use files::{FileStore, archive};
 pub use paths::{Error, Paths, init, open, read, read_key};

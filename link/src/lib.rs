@@ -52,6 +52,13 @@ pub trait Link {
     /// Sends one datagram whole or not at all.
     fn send(&mut self, datagram: &[u8]) -> Result<Sent, Error>;
 
+    /// Sends one after the other, and says of each in turn what became of it: for those who have many at once.
+    fn send_all(&mut self, datagrams: &[&[u8]], tell: &mut dyn FnMut(Result<Sent, Error>)) {
+        for datagram in datagrams {
+            tell(self.send(datagram));
+        }
+    }
+
     /// Receives one datagram into `buffer` and returns its length; `None` if none is there. A datagram longer than the
     /// buffer is lost, so give it [`Link::mtu`] bytes or more.
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error>;

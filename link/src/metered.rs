@@ -30,6 +30,37 @@ impl<L: Link> Metered<L> {
         self.link.send(datagram)
     }
 
+    /// The same for many that leave at once: says of each in turn what became of it.
+    pub fn send_all(
+        &mut self,
+        leaving: &mut dyn Iterator<Item = (Permit, &[u8])>,
+        mut tell: impl FnMut(&[u8], Result<Sent, Error>),
+    ) {
+        let mut batch: [&[u8]; BATCH] = [&[]; BATCH];
+        loop {
+            let (mut taken, mut count) = (0, 0);
+            for (permit, datagram) in leaving.take(BATCH) {
+                taken += 1;
+                match permit.redeem(self.governor, datagram.len()) {
+                    Ok(()) => {
+                        batch[count] = datagram;
+                        count += 1;
+                    }
+                    Err(mismatch) => tell(datagram, Err(mismatch.into())),
+                }
+            }
+            let mut told = batch[..count].iter();
+            self.link.send_all(&batch[..count], &mut |sent| {
+                if let Some(datagram) = told.next() {
+                    tell(datagram, sent);
+                }
+            });
+            if taken < BATCH {
+                return;
+            }
+        }
+    }
+
     /// See [`Link::recv`].
     pub fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
         self.link.recv(buffer)
@@ -59,6 +90,9 @@ pub const fn governed_purpose(purpose: weir_wire::Purpose) -> Purpose {
         weir_wire::Purpose::Control => Purpose::Handshake,
     }
 }
+
+/// Datagrams handed to the link at a time.
+const BATCH: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
 //! UDP: a bound, connected, non-blocking socket.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use weir_meter::LinkCost;
 
 use crate::{Address, Error, Link, Sent};
@@ -52,6 +54,9 @@ impl Udp {
         };
         let socket = UdpSocket::bind(local).map_err(fail("bind"))?;
         never_fragment(&socket, local).map_err(fail("forbid fragments"))?;
+        // As far as the system lets us: what comes while a program does something else, or leaves at once on a tick, waits there.
+        let _ = set_socket_recv_buffer_size(&socket, QUEUE);
+        let _ = set_socket_send_buffer_size(&socket, QUEUE);
         let local = socket.local_addr().map_err(fail("local address"))?;
         Ok(Self {
             socket,
@@ -113,6 +118,28 @@ impl Link for Udp {
         }
     }
 
+    fn send_all(&mut self, datagrams: &[&[u8]], tell: &mut dyn FnMut(Result<Sent, Error>)) {
+        let (mtu, mut rest) = (self.mtu(), datagrams);
+        while let Some(first) = rest.first() {
+            let fit = rest.iter().take_while(|datagram| datagram.len() <= mtu);
+            let bytes: Vec<_> = fit.map(|datagram| [IoSlice::new(datagram)]).collect();
+            let mut controls: Vec<_> = bytes.iter().map(|_| SendAncillaryBuffer::default()).collect();
+            let headers = bytes.iter().zip(&mut controls);
+            let mut headers: Vec<_> = headers
+                .map(|(bytes, control)| MMsgHdr::new(bytes, control))
+                .collect();
+            let sent = sendmmsg(&self.socket, &mut headers, SendFlags::empty()).unwrap_or(0);
+            if sent == 0 {
+                // What stands in the way is for `send` to judge.
+                tell(self.send(first));
+            }
+            for _ in 0..sent {
+                tell(Ok(Sent::Whole));
+            }
+            rest = &rest[sent.max(1)..];
+        }
+    }
+
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Error> {
         for _ in 0..ERRORS_MAX {
             match self.socket.recv(buffer) {
@@ -164,6 +191,8 @@ fn never_fragment(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of a socket's queues; the system takes less if its limits are lower.
+const QUEUE: usize = 4 << 20;
 /// Errors in a row that one call of `recv` passes over.
 const ERRORS_MAX: usize = 64;
 /// Datagrams that a socket's queue may hold from before it was connected.
@@ -220,6 +249,22 @@ mod tests {
             one.send(&vec![0; one.mtu() + 1]),
             Err(Error::TooLong { len: 1473, mtu: 1472 })
         ));
+    }
+
+    #[test]
+    fn of_many_none_is_longer_than_the_link_takes() {
+        let (mut one, mut two) = Udp::pair().unwrap();
+        // Loopback would take the second one.
+        let long = vec![9; one.mtu() + 1];
+        let mut fates = vec![];
+        one.send_all(&[b"a", &long, b"b"], &mut |sent| fates.push(sent.ok()));
+        assert_eq!(fates, [Some(Sent::Whole), None, Some(Sent::Whole)]);
+        let mut poll = Poll::new().unwrap();
+        two.register(poll.registry(), Token(0)).unwrap();
+        assert_eq!(
+            (wait(&mut two, &mut poll), wait(&mut two, &mut poll)),
+            (b"a".to_vec(), b"b".to_vec())
+        );
     }
 
     #[test]

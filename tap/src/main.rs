@@ -71,15 +71,13 @@ fn run(args: &Args) -> Result<ExitCode> {
     );
     let mut verdict = count.verdict();
     while verdict == Verdict::Go && !stop.load(Ordering::Relaxed) {
-        let events = match tap.next().context("receive")? {
-            Event::Frame(len) => {
-                count.frame(len);
-                1
-            }
-            Event::Nothing => 0,
-        };
+        let event = tap.next().context("receive")?;
+        let is_pause = matches!(event, Event::Nothing);
+        if let Event::Frame(len) = event {
+            count.frame(len);
+        }
         // A look at the drops costs a call: on every pause, and now and then under load.
-        if events == 0 || count.total().frames.is_multiple_of(LOOK_EVERY) {
+        if is_pause || count.total().frames.is_multiple_of(LOOK_EVERY) {
             let drops = tap.drops().context("statistics")?;
             if drops > 0 {
                 count.drops(drops);
@@ -87,7 +85,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             }
         }
         verdict = count.verdict();
-        state.keep(count.total(), events == 0)?;
+        state.keep(count.total(), is_pause)?;
     }
     if verdict != Verdict::Go {
         // First of all the link; whatever else fails is said afterwards.

@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::count::Total;
 
-/// A file of four lines, `name value`.
+/// A file of five lines, `name value`.
 #[derive(Debug)]
 pub(crate) struct State {
     path: PathBuf,
@@ -56,14 +56,10 @@ impl State {
 
     fn write(&mut self, total: Total, reserved: u64) -> Result<()> {
         self.counted = total;
-        let Total {
-            frames,
-            bytes,
-            drops,
-            joined,
-        } = total;
-        let text =
-            format!("frames {frames}\nbytes {bytes}\ndrops {drops}\njoined {joined}\nreserved {reserved}\n");
+        let text = format!(
+            "frames {}\nbytes {}\ndrops {}\njoined {}\nreserved {reserved}\n",
+            total.frames, total.bytes, total.drops, total.joined
+        );
         let new = self.path.with_extension("new");
         let write = || -> std::io::Result<()> {
             let mut file = File::create(&new)?;
@@ -79,24 +75,19 @@ impl State {
 
 /// What the file says; of its bytes, those that it speaks for.
 fn parse(text: &str) -> Result<Total> {
-    let mut values = [None; 5];
-    for line in text.lines() {
-        let pair = line
-            .split_once(' ')
-            .and_then(|(name, value)| Some((name, value.parse().ok()?)));
-        let Some((name, value)) = pair else {
-            bail!("{line:?} is not a name and a number");
-        };
-        match NAMES.iter().position(|known| *known == name) {
-            Some(index) if values[index].is_none() => values[index] = Some(value),
-            _ => bail!("{name:?} is unknown, or there twice"),
-        }
-    }
-    let [Some(frames), Some(_), Some(drops), Some(_), Some(bytes)] = values else {
-        bail!("a line is missing: {NAMES:?}");
+    let mut lines = text.lines();
+    let mut value = |name| -> Result<u64> {
+        let line = lines
+            .next()
+            .and_then(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = line.and_then(|value| value.parse().ok());
+        value.with_context(|| format!("{name}: no such line, or no number"))
     };
+    let (frames, _) = (value("frames")?, value("bytes")?);
     // Frames that were joined are of the run that saw them.
-    let joined = 0;
+    let (drops, _, joined) = (value("drops")?, value("joined")?, 0);
+    let bytes = value("reserved")?;
+    ensure!(lines.next().is_none(), "a line too many");
     Ok(Total {
         frames,
         bytes,
@@ -105,6 +96,5 @@ fn parse(text: &str) -> Result<Total> {
     })
 }
 
-const NAMES: [&str; 5] = ["frames", "bytes", "drops", "joined", "reserved"];
 /// Bytes on the line that the file speaks for in advance.
 const BLOCK: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 """The gate between a hostile inner and a hostile outer, in network namespaces with nothing but the two links, and three
 counters that share no code: the gate's own, the kernel's (nftables) and the tap's.
 
-`gate.py --bin FOLDER` with weir-gate and weir-tap in it; needs root, `ip` and `nft`. Ends with 0 only if all passed.
+`gate.py --bin FOLDER` with weir, weir-gate and weir-tap in it; needs root, `ip` and `nft`. Ends with 0 only if all passed.
 """
 
 import argparse
@@ -142,7 +142,7 @@ class Lab:
         return {name: int(value) if value.isdigit() else value for name, value in rows}
 
     def load_nft(self, path, *more):
-        rules = sh(os.path.join(self.bin, "weir-gate"), "nft", "--config", path, "--interface", "out", *more)
+        rules = sh(os.path.join(self.bin, "weir"), "gate", "nft", "--config", path, "--interface", "out", *more)
         subprocess.run(
             [*self.net.inside("gate"), "nft", "-f", "-"], input=rules, check=True, text=True, capture_output=True
         )
@@ -265,7 +265,7 @@ def each_stops_alone(lab):
     cap = 100_000
     lab.load_nft(path, "--cap-bytes", str(cap))
     state = os.path.join(lab.folder, "tap-quota")
-    with lab.tap(1 << 50, state) as tap, lab.gate(path), lab.hostile("inner", "inner", "1", "1", "200", "3", "0") as foe:
+    with lab.tap(1 << 50, state) as tap, lab.gate(path), lab.hostile("inner", "inner", "1", "3", "200", "3", "0") as foe:
         foe.process.wait(20)
         time.sleep(0.1)
         assert tap.stop() == 0
@@ -371,8 +371,8 @@ def run(bin, configurations=25, seed=1):
     for tool in ("ip", "nft"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
-    for program in ("weir-gate", "weir-tap"):
-        assert os.path.exists(os.path.join(bin, program)), f"no {program} in {bin}: cargo build --release -p {program}"
+    for program in ("weir", "weir-gate", "weir-tap"):
+        assert os.path.exists(os.path.join(bin, program)), f"no {program} in {bin}: cargo build --release -p weir-cli -p weir-gate -p weir-tap"
     with Net() as net:
         lab = Lab(net, bin)
         try:
@@ -387,7 +387,7 @@ def run(bin, configurations=25, seed=1):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bin", help="folder with weir-gate and weir-tap")
+    parser.add_argument("--bin", help="folder with weir, weir-gate and weir-tap")
     parser.add_argument("--configurations", type=int, default=25, help="random ones for the exhaustion test")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--enemy", nargs=6)

@@ -14,6 +14,7 @@ import openai
 import badlink
 import gate
 import gated
+import kills
 import namespace
 import openai_client
 import servers
@@ -160,6 +161,7 @@ TESTS = [
     in_a_namespace,
     no_fragments,
     gated.every_shape,
+    kills.inner_is_killed,
     hostile_ends,
 ]
 

@@ -6,7 +6,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
-use std::fs;
 
 use serde_json::{Value, json};
 
@@ -18,6 +17,9 @@ use crate::message::{Message, Query, Role, Source, Turn};
 use crate::parameters::{CheckWidth, Format, IdWidth, Parameters};
 use crate::shape::Shape;
 use crate::sim::agreement;
+
+#[path = "../../vectors/pinned.rs"]
+mod pinned;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/wire.json");
 
@@ -49,15 +51,7 @@ fn vectors_are_as_recorded() {
         "inward": inward(),
         "shapes": shapes(),
     });
-    let text = format!("{}\n", serde_json::to_string_pretty(&now).unwrap());
-    if std::env::var_os("WEIR_BLESS").is_some() {
-        fs::write(PATH, &text).unwrap();
-    }
-    let recorded = fs::read_to_string(PATH).unwrap_or_default();
-    assert!(
-        recorded == text,
-        "the bytes on the wire changed; if they should, run with WEIR_BLESS=1"
-    );
+    pinned::compare(PATH, &now);
 }
 
 fn frames() -> Vec<Value> {

@@ -1,6 +1,7 @@
 //! The only place of this program that reads a clock.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Nanoseconds since boot, time asleep included.
 pub(super) fn nanos() -> u64 {
@@ -12,4 +13,25 @@ pub(super) fn nanos() -> u64 {
 /// Microseconds since boot, time asleep included.
 pub(super) fn micros() -> u64 {
     nanos() / 1_000
+}
+
+/// Sleeps until `at`, in microseconds since boot, or until a signal comes.
+pub(super) fn sleep_until(at: u64) {
+    let when = Timespec {
+        tv_sec: (at / 1_000_000) as i64,
+        tv_nsec: (at % 1_000_000 * 1_000) as _,
+    };
+    // A signal is no error, and the clock is one that the kernel has.
+    let _ = clock_nanosleep_absolute(ClockId::Boottime, &when);
+}
+
+/// Waits until `at`, in nanoseconds since boot, without giving the core away; returns when it was.
+pub(super) fn spin_until(at: u64) -> u64 {
+    loop {
+        let now = nanos();
+        if now >= at {
+            return now;
+        }
+        core::hint::spin_loop();
+    }
 }

@@ -24,7 +24,7 @@ pub struct Config {
     /// What inner and outer have agreed on, as far as a gate sees it.
     pub session: SessionConfig,
     /// What is borne before the gate cuts.
-    pub rules: RulesConfig,
+    pub rules: Rules,
     /// What may leave.
     pub meter: MeterConfig,
     /// What outer says of what has come.
@@ -59,20 +59,6 @@ pub struct SessionConfig {
     pub shape: String,
 }
 
-/// Thresholds of [`Rules`].
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RulesConfig {
-    /// Violations in a stretch of ticks that are borne.
-    pub strikes: u32,
-    /// Ticks of a stretch.
-    pub strike_ticks: u32,
-    /// Pieces in a row that may be absent in the constant shape.
-    pub absent: u32,
-    /// Bytes of frames that wait for a tick.
-    pub queue_bytes: usize,
-}
-
 /// Outer's receipts.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -96,7 +82,7 @@ impl Default for Config {
             inside: link("udp://127.0.0.1:7003", "udp://127.0.0.1:7001"),
             outside: link("udp://127.0.0.1:7004", "udp://127.0.0.1:7002"),
             session: SessionConfig::default(),
-            rules: RulesConfig::default(),
+            rules: Rules::default(),
             meter: MeterConfig::default(),
             receipts: ReceiptsConfig::default(),
         }
@@ -112,18 +98,6 @@ impl Default for SessionConfig {
             tick_ms: 100,
             mtu: 1472,
             shape: "sealed".to_owned(),
-        }
-    }
-}
-
-impl Default for RulesConfig {
-    fn default() -> Self {
-        let rules = Rules::new(Parameters::default());
-        Self {
-            strikes: rules.strikes_max,
-            strike_ticks: rules.strike_ticks,
-            absent: rules.absent_max,
-            queue_bytes: rules.queue_bytes,
         }
     }
 }
@@ -158,26 +132,19 @@ impl Config {
     /// # Errors
     /// A value out of range.
     pub fn rules(&self) -> anyhow::Result<Rules> {
-        let SessionConfig {
-            batches,
-            id_bits,
-            check_bytes,
-            tick_ms,
-            mtu,
-            ..
-        } = self.session;
-        let Some(shape) = Shape::named(&self.session.shape) else {
+        let session = &self.session;
+        let Some(shape) = Shape::named(&session.shape) else {
             bail!(
                 "session.shape: sealed, bucketed or constant, not {:?}",
-                self.session.shape
+                session.shape
             );
         };
-        let id = match id_bits {
+        let id = match session.id_bits {
             8 => IdWidth::One,
             16 => IdWidth::Two,
             bits => bail!("session.id_bits: 8 or 16, not {bits}"),
         };
-        let check = match check_bytes {
+        let check = match session.check_bytes {
             2 => CheckWidth::Two,
             4 => CheckWidth::Four,
             bytes => bail!("session.check_bytes: 2 or 4, not {bytes}"),
@@ -185,18 +152,18 @@ impl Config {
         let rules = Rules {
             parameters: Parameters {
                 format: Format { id, check },
-                batches,
-                tick: tick_ms.checked_mul(1000).context("session.tick_ms: too long")?,
-                mtu,
+                batches: session.batches,
+                tick: session
+                    .tick_ms
+                    .checked_mul(1000)
+                    .context("session.tick_ms: too long")?,
+                mtu: session.mtu,
                 shape,
                 // Between inner and outer alone.
                 window: 1,
                 ..Parameters::default()
             },
-            strikes_max: self.rules.strikes,
-            strike_ticks: self.rules.strike_ticks,
-            absent_max: self.rules.absent,
-            queue_bytes: self.rules.queue_bytes,
+            ..self.rules
         };
         rules.validate()?;
         // So that the program stays within the memory that it promises.
@@ -214,6 +181,10 @@ impl Config {
     /// A link that could not carry what the shape demands.
     pub fn limits(&self, cost: LinkCost) -> anyhow::Result<Limits> {
         let (rules, meter) = (self.rules()?, &self.meter);
+        ensure!(
+            meter.repeat_percent.is_none() && meter.side_bits.is_none(),
+            "meter.repeat_percent, meter.side_bits: a gate cannot tell repeats, and goes by its shape"
+        );
         let mtu = usize::from(self.session.mtu);
         let side_bits = rules.side_bits();
         let Some(dearest) = cost.bits(mtu).map(|bits| bits + side_bits) else {

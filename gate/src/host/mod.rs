@@ -4,9 +4,8 @@ mod alarm;
 mod clock;
 mod config;
 mod control;
-mod nft;
+mod report;
 mod run;
-mod timer;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -21,8 +20,6 @@ pub use config::Config;
 pub enum Command {
     /// Lets frames through until SIGTERM or SIGINT
     Run(ConfigArgs),
-    /// Prints the rules for nftables that count the link, and stop it, without the gate: pipe it to `nft -f -`
-    Nft(nft::Args),
     /// Says what came, what left, and whether the gate is cut, one `name value` a line
     Status(ConfigArgs),
     /// Cuts: nothing leaves until `resume`
@@ -46,7 +43,6 @@ pub struct ConfigArgs {
 pub fn command(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Run(args) => run::run(&Config::load(&args.config)?),
-        Command::Nft(args) => nft::print(&args),
         Command::Status(args) => ask(&args.config, "status"),
         Command::Cut(args) => ask(&args.config, "cut"),
         Command::Resume(args) => ask(&args.config, "resume"),

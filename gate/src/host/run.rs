@@ -1,162 +1,130 @@
-//! The loop: datagrams in from both sides, a word to inner before each tick, frames out on it.
+//! The loop: at moments that no datagram can move, it wakes, reads both sides, tells inner of the tick that comes, and begins it.
+//! SPEC 9.2.
 
-use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use mio::{Events, Interest, Poll, Token};
+use rustix::mm::{MlockAllFlags, mlockall};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 use weir_link::{Link as _, Metered, Sent, Udp};
 use weir_meter::Governor;
 use weir_wire::inward::{Body, Inward, Kind};
 
 use super::alarm::{alarm, note};
-use super::clock::{micros, nanos};
+use super::clock::{micros, sleep_until, spin_until};
 use super::config::Config;
-use super::control::{Control, Order};
-use super::timer::Timer;
-use crate::{Count, Counters, Cut, Receipts, Valve};
+use super::control::Control;
+use super::report::{Host, Reported};
+use crate::{Count, Cut, Receipts, Valve};
 
 /// Everything that the loop turns around.
-struct Gate {
+pub(super) struct Gate {
     inside: Udp,
     outside: Metered<Udp>,
-    governor: Governor,
-    valve: Valve,
-    receipts: Option<Receipts>,
+    pub(super) governor: Governor,
+    pub(super) valve: Valve,
+    pub(super) receipts: Option<Receipts>,
     /// Microseconds without a receipt that are borne, and when the last one came.
-    silence: Option<u64>,
-    heard: u64,
+    pub(super) silence: Option<u64>,
+    pub(super) heard: u64,
     /// Length of a tick in microseconds.
     tick: u64,
     /// Beginning of the next tick, in microseconds since boot: a multiple of its length.
     due: u64,
     /// Whether inner has been told of it.
     told: bool,
-    host: Host,
+    pub(super) host: Host,
     /// What has been reported.
-    reported: Reported,
+    pub(super) reported: Reported,
     /// What inner is told.
     word: Vec<u8>,
-}
-
-/// What the host saw, beside the valve's and the governor's counters.
-#[derive(Clone, Copy, Debug, Default)]
-struct Host {
-    inward: u64,
-    inward_bytes: u64,
-    /// Datagrams from outside that are not for inner.
-    inward_dropped: u64,
-    /// Datagrams with a permit, and their bytes on the line.
-    datagrams: u64,
-    line_bytes: u64,
-    /// Datagrams with a permit that the system did not take.
-    lost: u64,
-    /// Ticks that began late by more than `LATE`.
-    late: u64,
-    /// Ticks that did not happen at all.
-    missed: u64,
-    /// The latest beginning of a tick, in nanoseconds.
-    latest: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Reported {
-    counters: Counters,
-    host: Host,
-    cut: Option<Cut>,
-    at: u64,
+    /// A keyed hash: of a tick, its lot.
+    lot: RandomState,
 }
 
 /// Runs until a signal comes.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
-    let (inside, outside) = config.addresses()?;
-    let rules = config.rules()?;
-    let mut signals = Signals::new([SIGTERM, SIGINT]).context("signals")?;
-    let mut poll = Poll::new()?;
-    let registry = poll.registry().try_clone()?;
-    let mut control = Control::open(&config.control, &registry, CONTROL)?;
-    let outside_link = Udp::open(outside).context("outside")?;
-    let mut inside_link = Udp::open(inside).context("inside")?;
-    let cost = outside_link.cost();
-    let longest = usize::from(config.session.mtu);
-    let governor = config.meter.governor(cost, config.limits(cost)?, longest)?;
-    match governor.ledger() {
-        Some(ledger) => note(format_args!(
-            "ledger open: {} of {} bits spent",
-            ledger.state().spent,
-            ledger.total()
-        )),
-        None => {
-            alarm("NO LEDGER: every start begins the budget anew; set meter.ledger where weights are guarded")
-        }
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
-    let key = config.receipts.key.as_deref().map(weir_ledger::read_key);
-    let receipts = key
-        .transpose()?
-        .map(|key| Receipts::new(key, id, config.receipts.tolerance));
-    let mut outside_link = Metered::new(outside_link, &governor);
-    inside_link.register(&registry, INSIDE)?;
-    outside_link.register(&registry, OUTSIDE)?;
-    registry.register(&mut signals, SIGNALS, Interest::READABLE)?;
-    let timer = Timer::register(&registry, TIMER)?;
-    let tick = u64::from(rules.parameters.tick);
-    let mut gate = Gate {
-        inside: inside_link,
-        outside: outside_link,
-        governor,
-        valve: Valve::new(rules)?,
-        silence: (receipts.is_some() && config.receipts.silence_s > 0)
-            .then(|| config.receipts.silence_s.saturating_mul(1_000_000)),
-        receipts,
-        heard: micros(),
-        tick,
-        due: (micros() / tick + 1) * tick,
-        told: false,
-        host: Host::default(),
-        reported: Reported::default(),
-        word: Vec::with_capacity(64),
-    };
-    note(format_args!("ready: {inside} -> {outside}, tick {tick} us"));
-
-    let mut events = Events::with_capacity(16);
+    let mut control = Control::open(&config.control)?;
+    let mut gate = Gate::open(config)?;
     let mut buffer = vec![0; LARGEST];
-    let mut more = true;
-    loop {
-        timer.arm(gate.wake_at())?;
-        let wait = more.then_some(std::time::Duration::ZERO);
-        match poll.poll(&mut events, wait) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => {
-                return Err(error).context("poll");
-            }
-            _ => {}
-        }
-        if signals.pending().next().is_some() {
-            note("shutting down");
-            note(gate.status().replace('\n', ", "));
-            let closed = gate.governor.close(micros());
-            return closed.context("the ledger was not closed; what it had reserved counts as spent");
-        }
-        more |= !events.is_empty();
-        gate.beat()?;
-        if more {
-            more = gate.take(&mut buffer)?;
-        }
-        if events.iter().any(|event| event.token() == CONTROL) {
-            control.serve(&registry, CONTROL, |order| gate.obey(order));
-        }
+    // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
+    if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
+        note(format_args!("memory is not locked: {error}"));
+    }
+    while !stop.load(Ordering::Relaxed) {
+        sleep_until(gate.wake_at());
+        gate.beat(&mut buffer)?;
+        control.serve(|order| gate.obey(order));
         gate.report();
     }
+    note("shutting down");
+    note(gate.status().replace('\n', ", "));
+    let closed = gate.governor.close(micros());
+    closed.context("the ledger was not closed; what it had reserved counts as spent")
 }
 
 impl Gate {
-    /// When something has to be done, if nothing comes.
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let (inside, outside) = config.addresses()?;
+        let rules = config.rules()?;
+        let tick = u64::from(rules.parameters.tick);
+        let outside_link = Udp::open(outside).context("outside")?;
+        let inside_link = Udp::open(inside).context("inside")?;
+        let cost = outside_link.cost();
+        let longest = usize::from(config.session.mtu);
+        let governor = config.meter.governor(cost, config.limits(cost)?, longest)?;
+        match governor
+            .ledger()
+            .map(|ledger| (ledger.state().spent, ledger.total()))
+        {
+            Some((spent, total)) => note(format_args!("ledger open: {spent} of {total} bits spent")),
+            None => alarm("NO LEDGER: every start begins the budget anew; set meter.ledger to guard weights"),
+        }
+        let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
+        let key = config
+            .receipts
+            .key
+            .as_deref()
+            .map(weir_ledger::read_key)
+            .transpose()?;
+        let receipts = key.map(|key| Receipts::new(key, id, config.receipts.tolerance));
+        note(format_args!("ready: {inside} -> {outside}, tick {tick} us"));
+        Ok(Self {
+            inside: inside_link,
+            outside: Metered::new(outside_link, &governor),
+            governor,
+            valve: Valve::new(rules)?,
+            silence: (receipts.is_some() && config.receipts.silence_s > 0)
+                .then(|| config.receipts.silence_s.saturating_mul(1_000_000)),
+            receipts,
+            heard: micros(),
+            tick,
+            due: (micros() / tick + 1) * tick,
+            told: false,
+            host: Host::default(),
+            reported: Reported::default(),
+            word: Vec::with_capacity(64),
+            lot: RandomState::new(),
+        })
+    }
+
+    /// The next moment at which something is done. The last reading before a tick is two guards before it, the others lie whole
+    /// `READ_EVERY` before that one. So nothing that comes in wakes the gate: what it is doing when a tick begins, and what is in
+    /// its caches then, does not depend on when inner sent.
     fn wake_at(&self) -> u64 {
+        let last = self.due - 2 * self.guard();
+        let between = last.saturating_sub(micros() + 1) / READ_EVERY;
+        let reading = last - between * READ_EVERY;
         if self.told {
-            self.due - self.guard()
+            reading
         } else {
-            self.due - self.tick / LEAD
+            reading.min(self.due - self.lead())
         }
     }
 
@@ -165,46 +133,68 @@ impl Gate {
         GUARD.min(self.tick / 8)
     }
 
-    /// Does what is due: tells inner of the tick that comes, or begins it.
-    fn beat(&mut self) -> anyhow::Result<()> {
-        let now = micros();
-        if !self.told && now + self.tick / LEAD >= self.due {
-            self.told = true;
-            self.word.clear();
-            let body = Body::Tick(self.valve.counters().ticks);
-            let format = self.valve.rules().parameters.format;
-            let word = Inward {
-                format,
-                session: 0,
-                body,
-            };
-            word.emit(&mut self.word);
-            // Lost like any datagram: inner goes on by its own clock.
-            let _ = self.inside.send(&self.word)?;
+    /// Inner is told of a tick so long before it begins, that what it then sends is here in time.
+    fn lead(&self) -> u64 {
+        (self.tick / 4).max(LEAD_LEAST).min(self.tick / 2)
+    }
+
+    /// Does what is due now: the word to inner or a reading, and after the last one the tick.
+    fn beat(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
+        let (now, last) = (micros(), self.due - 2 * self.guard());
+        if !self.told && now >= self.due - self.lead() {
+            self.tell()?;
+            // Unless the tick is near, what has come waits for a moment that is meant for reading, whenever it came.
+            if now < last {
+                return Ok(());
+            }
         }
-        if now + self.guard() < self.due {
+        // Who wakes late reads all the same, or these frames would meet those of the next tick; but not so late that these are there.
+        let until = match now < self.due + self.guard() {
+            true => (self.due - self.guard()).max(now + self.guard()),
+            false => now,
+        };
+        self.take(buffer, until)?;
+        if now < last {
             return Ok(());
         }
-        // Awake and warm, whatever came before, so that the tick begins when it begins.
+        self.begin()
+    }
+
+    /// Tells inner of the tick that comes.
+    fn tell(&mut self) -> anyhow::Result<()> {
+        self.told = true;
+        self.word.clear();
+        let word = Inward {
+            format: self.valve.rules().parameters.format,
+            session: 0,
+            body: Body::Tick(self.valve.counters().ticks),
+        };
+        word.emit(&mut self.word);
+        // Lost like any datagram: inner goes on by its own clock.
+        let _ = self.inside.send(&self.word)?;
+        Ok(())
+    }
+
+    /// Begins the tick: all is decided and awake before it, so that nothing but sending is left when it begins. It begins a little late,
+    /// by lot, so that what caches remember of a frame's coming is far below what nobody can foretell.
+    fn begin(&mut self) -> anyhow::Result<()> {
         let due = self.due * 1_000;
-        let mut began = nanos();
-        while began < due {
-            core::hint::spin_loop();
-            began = nanos();
-        }
+        let leaves = due + self.lot.hash_one(due) % DITHER;
+        let now = micros().max(self.due);
         let (outside, host, cost) = (&mut self.outside, &mut self.host, self.governor.cost());
-        let mut failed = None;
-        let result = self
-            .valve
-            .tick(began / 1_000, &mut self.governor, |permit, frame| {
+        let (mut began, mut failed) = (0, None);
+        let result = self.valve.tick(now, &mut self.governor, |leaving| {
+            began = spin_until(leaves);
+            outside.send_all(leaving, |frame, sent| {
                 host.datagrams += 1;
                 host.line_bytes += cost.bits(frame.len()).unwrap_or(0) / 8;
-                match outside.send(permit, frame) {
+                match sent {
                     Ok(Sent::Whole) => {}
                     Ok(Sent::Lost | Sent::TooLong | Sent::Refused(_)) => host.lost += 1,
                     Err(error) => failed = Some(error),
                 }
             });
+        });
         if let Some(error) = failed {
             return Err(error).context("outside");
         }
@@ -221,27 +211,23 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes what has come from both sides, but not so much that a tick is missed; tells whether there may be more.
-    fn take(&mut self, buffer: &mut [u8]) -> anyhow::Result<bool> {
-        let mut more = false;
-        for _ in 0..AT_ONCE {
-            if micros() >= self.wake_at() {
-                return Ok(true);
+    /// Takes what has come from both sides, in turn, so that neither keeps the other waiting, and until a moment, so that neither
+    /// keeps the tick waiting.
+    fn take(&mut self, buffer: &mut [u8], until: u64) -> anyhow::Result<()> {
+        let (mut inside, mut outside) = (true, INWARD_AT_ONCE);
+        while (inside || outside > 0) && micros() < until {
+            if inside {
+                let len = self.inside.recv(buffer)?;
+                inside = len.is_some();
+                let _ = len.map(|len| self.valve.offer(&buffer[..len])); // counted
             }
-            more = false;
-            if let Some(len) = self.inside.recv(buffer)? {
-                more = true;
-                let _ = self.valve.offer(&buffer[..len]); // counted
-            }
-            if let Some(len) = self.outside.recv(buffer)? {
-                more = true;
-                self.pass_inward(&buffer[..len])?;
-            }
-            if !more {
-                break;
+            if outside > 0 {
+                let len = self.outside.recv(buffer)?;
+                outside = if len.is_some() { outside - 1 } else { 0 };
+                len.map_or(Ok(()), |len| self.pass_inward(&buffer[..len]))?;
             }
         }
-        Ok(more)
+        Ok(())
     }
 
     /// What outer says goes in as it is, except what only a gate may say.
@@ -282,128 +268,35 @@ impl Gate {
         }
     }
 
-    fn obey(&mut self, order: Order) -> String {
+    fn obey(&mut self, order: &[u8]) -> String {
         match order {
-            Order::Status => return self.status(),
-            Order::Cut => self.valve.cut(Cut::Operator),
-            Order::Disagree => self.valve.cut(Cut::Counters),
-            Order::Resume => {
+            b"status" => return self.status(),
+            b"cut" => self.valve.cut(Cut::Operator),
+            // From a program that has compared counters.
+            b"disagree" => self.valve.cut(Cut::Counters),
+            b"resume" => {
                 note("an operator resumes");
                 self.heard = micros();
                 self.valve.resume();
             }
+            _ => return "orders are: status, cut, disagree, resume\n".to_owned(),
         }
         "done\n".to_owned()
     }
-
-    fn status(&self) -> String {
-        let counters = self.valve.counters();
-        let spent = self.governor.counters();
-        let (spent_bits, total_bits) = self.governor.spent();
-        let [receipts, receipts_refused] = self.receipts.as_ref().map_or([0, 0], Receipts::counters);
-        let host = &self.host;
-        let state = self
-            .valve
-            .is_cut()
-            .map_or_else(|| "open".to_owned(), |cut| format!("cut: {cut}"));
-        let mut out = format!("state {state}\n");
-        for (name, value) in [
-            ("ticks", counters.ticks),
-            ("offered", counters.offered),
-            ("released", counters.released),
-            ("released_absent", counters.absent),
-            ("dropped_length", counters.length),
-            ("dropped_range", counters.range),
-            ("dropped_order", counters.order),
-            ("dropped_second", counters.second),
-            ("dropped_full", counters.full),
-            ("dropped_cut", counters.cut),
-            ("dropped_rate", counters.rate),
-            ("dropped_refused", counters.refused),
-            ("lost", host.lost),
-            ("inward", host.inward),
-            ("inward_bytes", host.inward_bytes),
-            ("inward_dropped", host.inward_dropped),
-            ("ticks_late", host.late),
-            ("ticks_missed", host.missed),
-            ("latest_us", host.latest / 1_000),
-            ("receipts", receipts),
-            ("receipts_refused", receipts_refused),
-            ("datagrams", host.datagrams),
-            ("line_bytes", self.host.line_bytes),
-            ("charged_bits", spent.bits()),
-            ("spent_bits", spent_bits),
-            ("total_bits", total_bits),
-        ] {
-            // Writing to a string cannot fail.
-            let _ = writeln!(out, "{name} {value}");
-        }
-        out
-    }
-
-    /// Says what is new and matters: a cut at once, the rest once a second.
-    fn report(&mut self) {
-        if self
-            .silence
-            .is_some_and(|silence| micros() > self.heard + silence)
-            && self.valve.is_cut().is_none()
-        {
-            alarm("no receipt of outer's for too long");
-            self.valve.cut(Cut::Counters);
-        }
-        let (cut, seen) = (self.valve.is_cut(), &mut self.reported);
-        if cut != seen.cut {
-            if let Some(why) = cut {
-                alarm(format_args!("cut, nothing leaves any more: {why}"));
-            }
-            seen.cut = cut;
-        }
-        let now = micros();
-        while let Some(what) = self.governor.poll_alarm() {
-            alarm(what);
-        }
-        if now < seen.at + REPORT_EVERY {
-            return;
-        }
-        let (counters, host) = (*self.valve.counters(), self.host);
-        let news = [
-            (
-                "datagrams from inside broke the rules",
-                counters.violations() - seen.counters.violations(),
-            ),
-            ("frames did not fit the queue", counters.full - seen.counters.full),
-            ("frames were over the rate", counters.rate - seen.counters.rate),
-            (
-                "frames were over the budget",
-                counters.refused - seen.counters.refused,
-            ),
-            ("pieces were absent", counters.absent - seen.counters.absent),
-            ("ticks were late", host.late - seen.host.late),
-            ("ticks were missed", host.missed - seen.host.missed),
-            ("frames were not taken by the link", host.lost - seen.host.lost),
-        ];
-        for (what, count) in news.into_iter().filter(|&(_, count)| count > 0) {
-            alarm(format_args!("{count} {what}"));
-        }
-        (seen.counters, seen.host, seen.at) = (counters, host, now);
-    }
 }
-
-const INSIDE: Token = Token(0);
-const OUTSIDE: Token = Token(1);
-const TIMER: Token = Token(2);
-const CONTROL: Token = Token(3);
-const SIGNALS: Token = Token(4);
 
 /// Longest guard before a tick, in microseconds; an eighth of a short tick.
 const GUARD: u64 = 200;
-/// Inner is told of a tick this part of one before, so that what it then sends is here in time.
-const LEAD: u64 = 4;
+/// Least time between the word to inner and the tick, in microseconds; half of a short tick.
+const LEAD_LEAST: u64 = 1_000;
+/// Microseconds between two readings: so much is what comes in delayed on its way to inner, and what has to wait in the
+/// socket's buffer.
+const READ_EVERY: u64 = 1_000;
+/// Nanoseconds by which a tick begins late at most, by lot.
+const DITHER: u64 = 32_000;
 /// Nanoseconds after which a tick is late.
 const LATE: u64 = 1_000_000;
-/// Datagrams of each side that are taken in one go.
-const AT_ONCE: usize = 64;
+/// Datagrams from outside that are taken at one reading: twice what outer sends in a millisecond (SPEC 6.6).
+const INWARD_AT_ONCE: u32 = 64;
 /// Room for the longest UDP datagram.
 const LARGEST: usize = 65_536;
-/// Microseconds.
-const REPORT_EVERY: u64 = 1_000_000;

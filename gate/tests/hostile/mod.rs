@@ -105,20 +105,22 @@ pub(crate) fn run(mut input: Input<'_>) {
         let was_cut = valve.is_cut();
         let mut last = None;
         let mut left = 0;
-        let result = valve.tick(now, &mut governor, |permit, frame| {
-            charged += permit.bits();
-            permit
-                .redeem(id, frame.len())
-                .expect("a permit for this very frame");
-            assert!(parameters.shape.allows(parameters, frame.len()));
-            let batch = Frame::new_checked(parameters.format, frame)
-                .expect("id and check")
-                .batch();
-            assert!(last < Some(batch), "ids ascend, one frame of each");
-            assert!(batch < parameters.batches || batch == parameters.format.id.control());
-            last = Some(batch);
-            left += 1;
-            tap += LinkCost::UdpIpv4.bits(frame.len()).expect("the link takes it");
+        let result = valve.tick(now, &mut governor, |leaving| {
+            for (permit, frame) in leaving {
+                charged += permit.bits();
+                permit
+                    .redeem(id, frame.len())
+                    .expect("a permit for this very frame");
+                assert!(parameters.shape.allows(parameters, frame.len()));
+                let batch = Frame::new_checked(parameters.format, frame)
+                    .expect("id and check")
+                    .batch();
+                assert!(last < Some(batch), "ids ascend, one frame of each");
+                assert!(batch < parameters.batches || batch == parameters.format.id.control());
+                last = Some(batch);
+                left += 1;
+                tap += LinkCost::UdpIpv4.bits(frame.len()).expect("the link takes it");
+            }
         });
         // The tap's own count of the link never passes the cap, and neither does what is charged, which is more.
         assert!(

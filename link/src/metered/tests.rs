@@ -37,6 +37,47 @@ fn a_permit_sends_one_datagram_of_its_length() {
     assert_eq!(two.recv(&mut buffer).unwrap(), None);
 }
 
+#[test]
+fn of_many_each_needs_its_own_permit_and_has_its_own_fate() {
+    let (one, mut two) = crate::Udp::pair().unwrap();
+    let limits = Limits {
+        rate: 1 << 40,
+        burst: 1 << 40,
+        total: 1 << 40,
+        ..Limits::default()
+    };
+    let mut governor = governor(limits);
+    let mut one = Metered::new(one, &governor);
+    let frames: Vec<Vec<u8>> = (0..150).map(|i| vec![i; 1 + usize::from(i)]).collect();
+    // One permit is for another length.
+    let mut frames: Vec<(usize, &[u8])> = frames.iter().map(|frame| (frame.len(), &frame[..])).collect();
+    frames[70].0 = 70;
+    let mut leaving: Vec<(Permit, &[u8])> = Vec::new();
+    for &(len, frame) in &frames {
+        let Release::Go(permit) = governor.release(0, len, Purpose::Frame) else {
+            panic!("the burst allows it")
+        };
+        leaving.push((permit, frame));
+    }
+    let mut fates = vec![];
+    one.send_all(&mut leaving.into_iter(), |frame, sent| {
+        fates.push((frame.len(), sent))
+    });
+    let refused: Vec<usize> = fates
+        .iter()
+        .filter(|fate| fate.1.is_err())
+        .map(|fate| fate.0)
+        .collect();
+    assert_eq!((fates.len(), refused), (150, vec![71]));
+    std::thread::sleep(Duration::from_millis(50));
+    let mut buffer = [0; 2048];
+    for (_, frame) in frames.iter().filter(|frame| frame.1.len() != 71) {
+        assert_eq!(two.recv(&mut buffer).unwrap(), Some(frame.len()));
+        assert_eq!(&buffer[..frame.len()], *frame);
+    }
+    assert_eq!(two.recv(&mut buffer).unwrap(), None);
+}
+
 /// Inner as a program would run it: a governor, a metered link, and a session.
 struct Inside {
     session: InnerSession,

@@ -4,16 +4,13 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use anyhow::ensure;
+use weir_gate::{Config, ConfigArgs, Rules};
 use weir_link::Address;
 use weir_meter::LinkCost;
 
-use super::ConfigArgs;
-use super::config::Config;
-use crate::Rules;
-
-/// Flags of `nft`.
+/// Prints the rules for nftables that count the gate's link, and stop it, without the gate: pipe it to `nft -f -`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// The interface to outer
@@ -31,7 +28,7 @@ pub struct Args {
 }
 
 /// Prints the table.
-pub(super) fn print(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config.config)?;
     let Address::Udp { local, peer } = config.addresses()?.1;
     ensure!(

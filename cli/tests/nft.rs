@@ -1,4 +1,4 @@
-//! The rules that `weir-gate nft` prints.
+//! The rules that `weir gate nft` prints.
 
 use std::process::Command;
 
@@ -16,8 +16,8 @@ fn table(shape: &str, mtu: u16, flags: &[&str]) -> String {
         "[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n"
     );
     std::fs::write(&path, text).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-        .args(["nft", "--interface", "eth1", "--config"])
+    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["gate", "nft", "--interface", "eth1", "--config"])
         .arg(&path)
         .args(flags)
         .output()
