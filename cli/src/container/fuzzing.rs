@@ -29,8 +29,8 @@ fn is_file(file: &[u8]) -> bool {
 
 /// Orders length and tokens, window and overlap, and makes the list of missing bytes nearly as short as what is there.
 fn make_fit(file: &mut Vec<u8>) {
-    file.resize(file.len().max(NUMBERS + 32), 0);
-    let (numbers, lists) = file[NUMBERS..].split_at_mut(32);
+    file.resize(file.len().max(LISTS), 0);
+    let (numbers, lists) = file[NUMBERS..].split_at_mut(LISTS - NUMBERS);
     let (counts, rest) = numbers.split_at_mut(16);
     order(counts);
     let (span, rest) = rest.split_at_mut(8);
@@ -50,3 +50,5 @@ fn order(numbers: &mut [u8]) {
 
 /// Where the numbers begin: after magic, version and three hashes.
 const NUMBERS: usize = MAGIC.len() + 1 + 3 * 32;
+/// Where they end: length, tokens and the length of the list have 8 bytes, window, overlap and start 4.
+const LISTS: usize = NUMBERS + 3 * 8 + 3 * 4;
