@@ -178,12 +178,13 @@ fn a_query_that_the_codec_refuses_costs_the_session_and_no_more() {
     let record = folder.path().join("answers.jsonl");
     let mut bad = asks(20);
     // The wire lets it pass, the codec does not.
-    bad[10].query.sampling.temperature = 17.0;
+    let foreign = 1 << 20;
+    bad[10].query.prompt.push(foreign);
     let mut world = World::new(parameters(1), 4, bad, &record);
     let lost = |world: &World| world.outer.asks.iter().any(|ask| ask.end == Some("lost"));
     assert!(world.run_until(HOUR, lost));
     for ask in &mut world.outer.asks {
-        ask.query.sampling.temperature = ask.query.sampling.temperature.min(1.0);
+        ask.query.prompt.retain(|&token| token != foreign);
     }
     assert!(world.run_until(HOUR, World::all_over));
     check(&world.outer.asks, &record);
