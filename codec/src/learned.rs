@@ -266,7 +266,8 @@ const KEPT: [(f32, f32); 9] = [
     (2.0, 2.8),
 ];
 
-// Fitted to the tokens that the network was fitted to (docs/research.md), and drawn towards equal parts.
+// Where they come to rest on answers that the network was fitted to (docs/research.md), drawn towards equal parts; but with more
+// for q, which costs nothing there and keeps tokens of another seed from costing more than they may.
 const GREEDY_PRIOR: [f32; EXPERTS] = [
     0.21, 0.31, 0.21, // network
     0.02, 0.03, 0.04, 0.04, 0.04, 0.03, 0.02, 0.02, 0.0, // blends
