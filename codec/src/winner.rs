@@ -170,7 +170,7 @@ impl Predictor {
         let Candidates { ids, logit, .. } = &self.candidates;
         let escape = mixer.predict(ids, logit, (self.weights.sum, self.outside), &mut self.mix);
         let escape = (self.rest_len() > 0).then_some(escape);
-        self.widths.set(&self.mix, escape);
+        self.widths.set(self.mix.iter().map(|&mix| mix as u32), escape);
         Ok(())
     }
 
@@ -228,9 +228,8 @@ impl Predictor {
     /// Where `token` lies in the prediction; it must be in the vocabulary.
     pub fn place(&mut self, token: Token) -> Place {
         if let Some(i) = self.candidates.find(token) {
-            let Widths { start, width, .. } = &self.widths;
             return Place {
-                first: (start[i], width[i]),
+                first: self.widths.place(i),
                 rest: None,
             };
         }
@@ -246,15 +245,15 @@ impl Predictor {
 
     /// What the point `at` of 2^32 means.
     pub fn find(&self, at: u32) -> Hit {
-        let Widths { start, width, escape } = &self.widths;
+        let escape = self.widths.escape;
         if escape.1 > 0 && at >= escape.0 {
             return match self.only_other() {
-                Some(token) => Hit::Candidate(token, *escape),
-                None => Hit::Escape(*escape),
+                Some(token) => Hit::Candidate(token, escape),
+                None => Hit::Escape(escape),
             };
         }
-        let i = start.partition_point(|&start| start <= at) - 1;
-        Hit::Candidate(self.candidates.ids[i], (start[i], width[i]))
+        let i = self.widths.find(at);
+        Hit::Candidate(self.candidates.ids[i], self.widths.place(i))
     }
 
     /// The token that the point `at` of the second 2^32, after an escape, means, with its `(start, width)`.
@@ -353,8 +352,10 @@ impl Predictor {
         let factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
         math::add_scaled(self.kernel, factor, plain, &mut self.mix);
         let escape = escape * self.escape * ONE as f32 + factor * self.outside as f32;
-        self.widths
-            .set(&self.mix, (self.rest_len() > 0).then_some(escape));
+        self.widths.set(
+            self.mix.iter().map(|&mix| mix as u32),
+            (self.rest_len() > 0).then_some(escape),
+        );
     }
 
     /// Fills `rest`.

@@ -5,7 +5,7 @@
 use weir_model::math;
 use weir_model::{Kernel, Token};
 
-use super::widths::{scale, share};
+use super::widths::Widths;
 use crate::noise::{Noise, gumbel_of_high};
 
 /// The intervals, and what they were made from; keeps its buffers.
@@ -14,8 +14,7 @@ pub(super) struct Rest {
     is_set: bool,
     /// Ascending; the next lists have one entry for each.
     ids: Vec<Token>,
-    start: Vec<u32>,
-    width: Vec<u32>,
+    widths: Widths,
     /// Weights under q, and with the noise; without noise the second list is empty.
     plain: Vec<u32>,
     lucky: Vec<f32>,
@@ -82,13 +81,13 @@ impl Rest {
     /// `(start, width)` of `token`, which is here.
     pub(super) fn place(&self, token: Token) -> Option<(u32, u32)> {
         let i = self.ids.binary_search(&token).ok()?;
-        Some((self.start[i], self.width[i]))
+        Some(self.widths.place(i))
     }
 
     /// The token at a point of 2^32, with its `(start, width)`.
     pub(super) fn find(&self, at: u32) -> (Token, (u32, u32)) {
-        let i = self.start.partition_point(|&start| start <= at) - 1;
-        (self.ids[i], (self.start[i], self.width[i]))
+        let i = self.widths.find(at);
+        (self.ids[i], self.widths.place(i))
     }
 
     /// Probabilities of `token` with the noise and under q alone; none where the noise plays no part.
@@ -101,13 +100,12 @@ impl Rest {
         Some((self.lucky[i] / lucky as f32, self.plain[i] as f32 / plain as f32))
     }
 
-    /// Fills `start` and `width`.
+    /// Fills `widths`.
     fn share_out(&mut self, trust: f32) {
         let (plain, lucky) = self.sums;
-        self.width.clear();
         if plain == 0 {
             // Where q gives the rest nothing at all, they are alike.
-            self.width.resize(self.ids.len(), 1);
+            self.widths.set(self.ids.iter().map(|_| 1), None);
         } else if lucky > 0.0 {
             let unit = math::ONE as f32;
             let factors = (
@@ -116,31 +114,10 @@ impl Rest {
             );
             let weight =
                 |(&lucky, &plain): (&f32, &u32)| (factors.0 * lucky + factors.1 * plain as f32) as u32;
-            self.width.extend(self.lucky.iter().zip(&self.plain).map(weight));
+            self.widths
+                .set(self.lucky.iter().zip(&self.plain).map(weight), None);
         } else {
-            self.width.extend(&self.plain);
-        }
-        let total = self.width.iter().map(|&w| u64::from(w)).sum::<u64>();
-        let scale = scale((1 << 32) - self.ids.len() as u64, total);
-        let mut best = 0;
-        for i in 0..self.width.len() {
-            if self.width[i] > self.width[best] {
-                best = i;
-            }
-        }
-        let mut sum = 0;
-        for width in &mut self.width {
-            *width = 1 + share(*width, scale);
-            sum += u64::from(*width);
-        }
-        if let Some(width) = self.width.get_mut(best) {
-            *width += ((1u64 << 32) - sum) as u32;
-        }
-        self.start.clear();
-        let mut at = 0u32;
-        for &width in &self.width {
-            self.start.push(at);
-            at = at.wrapping_add(width);
+            self.widths.set(self.plain.iter().copied(), None);
         }
     }
 }

@@ -6,23 +6,23 @@ pub(super) const ESCAPE: u32 = 1 << 16;
 /// `(start, width)` of each candidate, and of the escape after them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Widths {
-    pub(super) start: Vec<u32>,
+    start: Vec<u32>,
     pub(super) width: Vec<u32>,
     pub(super) escape: (u32, u32),
 }
 
 impl Widths {
-    /// Integers of at least 1 that sum to 2^32, in proportion to `mix` and `escape`; without an escape there is no token
-    /// but the candidates.
-    pub(super) fn set(&mut self, mix: &[f32], escape: Option<f32>) {
-        let reserved = mix.len() as u64 + if escape.is_some() { u64::from(ESCAPE) } else { 0 };
+    /// Integers of at least 1 that sum to 2^32, in proportion to `weights` and `escape`, truncated; without an escape there
+    /// is no token but these.
+    pub(super) fn set(&mut self, weights: impl Iterator<Item = u32>, escape: Option<f32>) {
         self.width.clear();
-        self.width.extend(mix.iter().map(|&mix| mix as u32));
+        self.width.extend(weights);
+        let reserved = self.width.len() as u64 + escape.map_or(0, |_| u64::from(ESCAPE));
         let total = escape.map_or(0, |escape| u64::from(escape as u32))
             + self.width.iter().map(|&w| u64::from(w)).sum::<u64>();
         let scale = scale((1 << 32) - reserved, total);
         let mut best = 0;
-        for i in 0..mix.len() {
+        for i in 0..self.width.len() {
             if self.width[i] > self.width[best] {
                 best = i;
             }
@@ -42,6 +42,16 @@ impl Widths {
             at = at.wrapping_add(width);
         }
         self.escape = (at, escape);
+    }
+
+    /// `(start, width)` of number `i`.
+    pub(super) fn place(&self, i: usize) -> (u32, u32) {
+        (self.start[i], self.width[i])
+    }
+
+    /// The number at a point that is not the escape's.
+    pub(super) fn find(&self, at: u32) -> usize {
+        self.start.partition_point(|&start| start <= at) - 1
     }
 }
 
