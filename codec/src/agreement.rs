@@ -2,7 +2,7 @@ use crate::query::Settings;
 use crate::winner::network;
 
 /// Of this crate's syntax and constants: SPEC chapter 4. Changes with every change of what a code means.
-const CODEC: &str = "weir codec 4";
+const CODEC: &str = "weir codec 5";
 
 /// What both ends must have in common for a code to mean the same, as 32 bytes; the session's agreement hash covers it
 /// together with the model's and the tokenizer's (SPEC 4.11).

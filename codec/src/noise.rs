@@ -90,8 +90,3 @@ pub fn exponential(word: u64) -> f64 {
         -math::ln((!word as f64 + 0.5) * UNIT)
     }
 }
-
-/// Gumbel variate by the upper half of a word alone: what the winner prediction looks at.
-pub fn gumbel_of_high(high: u32) -> f32 {
-    -math::ln(exponential(u64::from(high) << 32 | 1 << 31)) as f32
-}

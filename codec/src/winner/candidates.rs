@@ -1,9 +1,9 @@
 //! Which tokens the prediction looks at one by one: the likely and the lucky (SPEC 4.6).
 
-use weir_model::math::{Top, Weights};
+use weir_model::math::{self, Top, Weights};
 use weir_model::{Kernel, Token};
 
-use crate::noise::{Noise, gumbel_of_high};
+use crate::noise::Noise;
 
 /// Candidates by logit.
 pub(super) const BEST: usize = 128;
@@ -26,6 +26,7 @@ pub(super) struct Candidates {
     top: Top,
     best: Vec<Token>,
     high: Vec<u32>,
+    words: Vec<u32>,
     lucky: Vec<(Token, u32)>,
 }
 
@@ -56,39 +57,34 @@ impl Candidates {
                 .below(kernel, logits.len() as u32, limit, &mut self.lucky);
         }
 
-        let Self {
-            ids,
-            logit,
-            gumbel,
-            plain,
-            best,
-            high,
-            lucky,
-            ..
-        } = self;
-        ids.clear();
-        logit.clear();
-        gumbel.clear();
-        plain.clear();
-        let mut add = |id: Token, high: u32| {
-            ids.push(id);
-            logit.push(logits[id as usize] - weights.max);
-            gumbel.push(if noise.is_some() {
-                gumbel_of_high(high)
-            } else {
-                0.0
-            });
-            plain.push(weights.weights[id as usize]);
-        };
-        let mut lucky = lucky.iter().copied().peekable();
-        for (&id, &high) in best.iter().zip(&*high) {
+        self.ids.clear();
+        self.words.clear();
+        let mut lucky = self.lucky.iter().copied().peekable();
+        for (&id, &high) in self.best.iter().zip(&self.high) {
             while let Some((id, high)) = lucky.next_if(|x| x.0 < id) {
-                add(id, high);
+                self.ids.push(id);
+                self.words.push(high);
             }
             lucky.next_if(|x| x.0 == id);
-            add(id, high);
+            self.ids.push(id);
+            self.words.push(high);
         }
-        lucky.for_each(|(id, high)| add(id, high));
+        for (id, high) in lucky {
+            self.ids.push(id);
+            self.words.push(high);
+        }
+
+        self.logit.clear();
+        self.logit
+            .extend(self.ids.iter().map(|&id| logits[id as usize] - weights.max));
+        self.plain.clear();
+        self.plain
+            .extend(self.ids.iter().map(|&id| weights.weights[id as usize]));
+        self.gumbel.clear();
+        self.gumbel.resize(self.ids.len(), 0.0);
+        if noise.is_some() {
+            math::gumbels(kernel, &self.words, &mut self.gumbel);
+        }
     }
 
     /// Notes in place of the noise which one a sampler keeps: the first of the best.

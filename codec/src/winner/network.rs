@@ -7,7 +7,7 @@ use super::contest::{Contest, ENTRANT, GLOBAL};
 use crate::learned::Origin;
 
 /// Units of each of the two hidden layers.
-pub const HIDDEN: usize = 32;
+pub const HIDDEN: usize = 64;
 
 /// Weights of all networks as the file has them: little-endian f32.
 pub(crate) const BYTES: &[u8; 2 * 4 * SIZE] = include_bytes!("network.bin");

@@ -6,7 +6,7 @@ use weir_model::math;
 use weir_model::{Kernel, Token};
 
 use super::widths::Widths;
-use crate::noise::{Noise, gumbel_of_high};
+use crate::noise::Noise;
 
 /// The intervals, and what they were made from; keeps its buffers.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,9 @@ pub(super) struct Rest {
     lucky: Vec<f32>,
     sums: (u64, f64),
 
-    found: Vec<(Token, u32)>,
+    /// Of all tokens.
+    words: Vec<u32>,
+    favoured: Vec<f32>,
 }
 
 /// The most that noise counts for, in nats, so that no sum is infinite.
@@ -54,22 +56,18 @@ impl Rest {
         self.plain.extend(self.ids.iter().map(|&id| weights[id as usize]));
         self.lucky.clear();
         if let Some((noise, temperature)) = drawn {
-            // All words, but for the largest there is.
-            self.found.clear();
-            noise
-                .high()
-                .below(kernel, weights.len() as u32, u32::MAX, &mut self.found);
-            let mut found = self.found.iter().copied().peekable();
-            for (&id, &plain) in self.ids.iter().zip(&self.plain) {
-                while found.next_if(|&(other, _)| other < id).is_some() {}
-                let word = found.next_if(|&(other, _)| other == id).map_or(u32::MAX, |x| x.1);
-                self.lucky.push(if plain == 0 {
-                    0.0
-                } else {
-                    let nats = temperature * gumbel_of_high(word);
-                    plain as f32 * math::exp(if nats < MOST { nats } else { MOST })
-                });
-            }
+            self.words.resize(weights.len(), 0);
+            noise.high().fill(kernel, &mut self.words);
+            self.favoured.resize(weights.len(), 0.0);
+            math::favour(
+                kernel,
+                (temperature, MOST),
+                &self.words,
+                weights,
+                &mut self.favoured,
+            );
+            self.lucky
+                .extend(self.ids.iter().map(|&id| self.favoured[id as usize]));
         }
         self.sums = (
             self.plain.iter().map(|&w| u64::from(w)).sum(),

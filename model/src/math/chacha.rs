@@ -45,6 +45,15 @@ impl Words {
         );
     }
 
+    /// The first words of the stream.
+    pub fn fill(&self, kernel: Kernel, out: &mut [u32]) {
+        let mut all = [0; GROUP];
+        for (g, out) in (0..).zip(out.chunks_mut(GROUP)) {
+            group(kernel, self, g, &mut all);
+            out.copy_from_slice(&all[..out.len()]);
+        }
+    }
+
     /// Every `(index, word)` with `index < len` and `word < limit`, ascending, appended to `found`.
     pub fn below(&self, kernel: Kernel, len: u32, limit: u32, found: &mut Vec<(u32, u32)>) {
         lanes::run(

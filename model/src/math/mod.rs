@@ -5,13 +5,14 @@
 //! `lanes`: equal by construction, and tested to be so.
 //!
 //! [`exp`] and [`ln`] are the elementary functions, [`Weights`] turns logits into integers, [`Top`] finds the best ones,
-//! [`chacha`] makes the noise words, [`expert`] and [`add_scaled`] are small softmaxes over candidates, [`dense`] is a layer of
+//! [`chacha`] makes the noise words, [`gumbel`] variates of them, [`expert`] and [`add_scaled`] are small softmaxes over candidates, [`dense`] is a layer of
 //! the small network that looks at the best of them.
 
 mod blend;
 pub mod chacha;
 mod dense;
 mod elementary;
+mod gumbel;
 pub(crate) mod lanes;
 mod top;
 mod weights;
@@ -19,6 +20,7 @@ mod weights;
 pub use blend::{add_scaled, expert};
 pub use dense::{Column, ROWS, dense, precede};
 pub use elementary::{exp, ln, ln_1p};
+pub use gumbel::{favour, gumbel, gumbels};
 pub use top::Top;
 pub use weights::{ONE, Weights, exp_weight};
 

@@ -68,6 +68,37 @@ fn ln_is_close() {
 }
 
 #[test]
+fn gumbel_is_close() {
+    let exact = |word: u32| {
+        let u = (f64::from(word) + 0.5) / 4_294_967_296.0;
+        -(-(-u).ln_1p()).ln()
+    };
+    let mut words: Vec<u32> = (0..10_000_000u32).map(|i| i.wrapping_mul(429)).collect();
+    words.extend((0..1000).flat_map(|i| [i, !i, (1 << 30) - 500 + i, (1 << 31) + i]));
+    let mut reference = vec![0.0; words.len()];
+    gumbels(Kernel::Portable, &words, &mut reference);
+    for (&word, &found) in words.iter().zip(&reference) {
+        let right = exact(word);
+        // Where a variate is near 0, the exponential one has been rounded near 1.
+        let error = (f64::from(found) - right).abs() / right.abs().max(1.0);
+        assert!(error < 4e-7, "{word}: {found}, not {right}");
+        assert_eq!(found, gumbel(word));
+    }
+    let weights: Vec<u32> = words.iter().map(|&word| word.wrapping_mul(77) >> 2).collect();
+    let mut favoured = vec![0.0; words.len()];
+    favour(Kernel::Portable, (0.5, 8.0), &words, &weights, &mut favoured);
+    for ((&weight, &gumbel), &favoured) in weights.iter().zip(&reference).zip(&favoured) {
+        assert_eq!(favoured, weight as f32 * exp((0.5 * gumbel).min(8.0)));
+    }
+    for kernel in kernels() {
+        let (mut out, mut by_noise) = (vec![0.0; words.len()], vec![0.0; words.len()]);
+        gumbels(kernel, &words, &mut out);
+        favour(kernel, (0.5, 8.0), &words, &weights, &mut by_noise);
+        assert!(out == reference && by_noise == favoured, "{kernel:?}");
+    }
+}
+
+#[test]
 fn weights_are_a_softmax_and_equal_on_every_kernel() {
     for len in [1, 15, 16, 63, 64, 65, 1000, 151_936] {
         let row = logits(len, len as u64);
@@ -166,6 +197,9 @@ fn words_are_the_same_by_every_way() {
             .filter(|x| x.1 < u32::MAX / 50)
             .collect();
         assert_eq!(found, right);
+        let mut stream = vec![0; 1000];
+        words.fill(kernel, &mut stream);
+        assert_eq!(stream, all);
         let indices: Vec<u32> = (0..1000).map(|i| i * 7 % 1000).collect();
         let mut out = vec![0; 1000];
         words.gather(kernel, &indices, &mut out);
