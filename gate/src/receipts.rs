@@ -85,7 +85,10 @@ impl Receipts {
             datagrams: echo.datagrams,
             bits: echo.bits,
         };
-        let known = self.last.filter(|last| last.theirs.datagrams <= theirs.datagrams);
+        // Not of outer's last start, or of a count that was lost.
+        let is_same = |last: &Last| echo.number - last.number < Echo::START;
+        let known = self.last.filter(is_same);
+        let known = known.filter(|last| last.theirs.datagrams <= theirs.datagrams);
         let from = known.map_or([theirs, ours], |last| last.from);
         let before = known.map_or(ours, |last| last.ours);
         self.last = Some(Last {

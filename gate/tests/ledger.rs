@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lab::Lab;
+use weir_meter::Echo;
+use weir_wire::Parameters;
+use weir_wire::inward::{Body, Inward};
 
 mod lab;
 
@@ -85,4 +90,56 @@ fn a_ledger_in_use_or_damaged_lets_no_gate_start() {
     assert_eq!(code, Some(13), "{said}");
     fs::remove_file(lab.path("ledger")).unwrap();
     assert_eq!(run("gate.toml").0, Some(10));
+}
+
+#[test]
+fn outers_word_is_a_witness_at_the_start() {
+    let lab = Lab::new(400_000, "tick_ms = 5", "");
+    let config = lab.path("gate.toml");
+    fs::write(lab.path("key"), "05".repeat(32)).unwrap();
+    let receipts = format!("[receipts]\nkey = {:?}\nat_start_s = 1\n", lab.path("key"));
+    fs::write(&config, fs::read_to_string(&config).unwrap() + &receipts).unwrap();
+    let says = |ledger, bits| {
+        let echo = Echo {
+            ledger,
+            number: 1,
+            datagrams: 9,
+            bits,
+        };
+        let (mut out, receipt) = (vec![], echo.seal(&[5; 32]));
+        let inward = Inward {
+            format: Parameters::default().format,
+            session: 0,
+            body: Body::Receipt(&receipt),
+        };
+        inward.emit(&mut out);
+        out
+    };
+    // Silence, and a word on another ledger.
+    for word in [None, Some(says([6; 32], 300_000))] {
+        let mut gate = lab.spawn();
+        while gate.try_wait().unwrap().is_none() {
+            if let Some(word) = &word {
+                let _ = lab.outer.send_to(word, ("127.0.0.1", lab.outside));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(gate.wait().unwrap().code(), Some(33));
+    }
+    // A ledger that was put back, say: outer knows better.
+    let word = says([7; 32], 300_000);
+    let started = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !started.load(Ordering::Relaxed) {
+                let _ = lab.outer.send_to(&word, ("127.0.0.1", lab.outside));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut gate = lab.start();
+        started.store(true, Ordering::Relaxed);
+        assert_eq!(lab.status("spent_bits "), 300_000);
+        gate.kill().unwrap();
+        gate.wait().unwrap();
+    });
 }

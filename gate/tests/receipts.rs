@@ -82,6 +82,13 @@ fn outer_may_begin_anew() {
     assert_eq!(receipts.take(&receipt(2, 0), count(507)), Ok(()));
     assert_eq!(receipts.take(&receipt(3, 3), count(510)), Ok(()));
     assert!(receipts.take(&receipt(4, 4), count(510)).is_err());
+    // One that keeps its counts, but has lost some of them in a crash.
+    let mut receipts = Receipts::new(KEY, LEDGER, 0);
+    receipts.take(&receipt(1, 500), count(500)).unwrap();
+    let next = 1 + Echo::START;
+    assert_eq!(receipts.take(&receipt(next, 500), count(507)), Ok(()));
+    assert_eq!(receipts.take(&receipt(next + 1, 503), count(510)), Ok(()));
+    assert!(receipts.take(&receipt(next + 2, 504), count(510)).is_err());
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn governor(config: &Config, cost: LinkCost) -> anyhow::Result<Governor> {
     };
     let limits = config.meter.limits(side_bits(1473), tick);
     // A frame that is refused for its length would never leave.
-    let governor = config.meter.governor(cost, limits, config.link.mtu)?;
+    let governor = config.meter.governor(cost, limits, config.link.mtu, None)?;
     match governor.ledger() {
         Some(ledger) => {
             let (state, total) = (ledger.state(), ledger.total());

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error as ThisError;
 use weir_meter::ledger::{Ledger, Limit, Settings};
-use weir_meter::{Governor, Limits, LimitsError, LinkCost, Span};
+use weir_meter::{Echo, Governor, Limits, LimitsError, LinkCost, Span};
 
 use crate::paths::{Error, Paths, open, read_key};
 
@@ -145,14 +146,20 @@ impl MeterConfig {
         }
     }
 
-    /// A governor with these limits, for datagrams of at most `longest` bytes.
+    /// A governor with these limits, for datagrams of at most `longest` bytes. `heard` are bits that another device counts as sent.
     ///
     /// # Errors
     /// See [`ConfigError`].
-    pub fn governor(&self, cost: LinkCost, limits: Limits, longest: usize) -> Result<Governor, ConfigError> {
+    pub fn governor(
+        &self,
+        cost: LinkCost,
+        limits: Limits,
+        longest: usize,
+        heard: Option<u64>,
+    ) -> Result<Governor, ConfigError> {
         let span = |&WindowConfig { seconds, bits }: &WindowConfig| Span { seconds, bits };
         let spans: Vec<Span> = self.windows.iter().map(span).collect();
-        let ledger = self.open()?;
+        let ledger = self.open(heard)?;
         let mut room = vec![("meter.burst", limits.burst)];
         room.extend(spans.iter().map(|span| ("meter.windows", span.bits)));
         if let Some(ledger) = &ledger {
@@ -169,6 +176,40 @@ impl MeterConfig {
         Ok(Governor::with_ledger(ledger, now, cost, limits, &spans)?)
     }
 
+    /// Waits for outer's word, for `seconds` at most: the bits that it has received in the ledger's life, which are spent whatever the
+    /// files say. `next` takes a buffer and gives a receipt that has come, or what is none; `None` if nothing has. Nothing is waited for
+    /// without a key, a ledger, or seconds.
+    ///
+    /// # Errors
+    /// [`Error::Silent`] if it does not come; the ledger or the clock cannot be read.
+    pub fn hear(
+        &self,
+        key: Option<[u8; 32]>,
+        seconds: u64,
+        mut next: impl FnMut(&mut [u8]) -> Option<Vec<u8>>,
+    ) -> Result<Option<u64>, ConfigError> {
+        let (Some(key), Some(ledger), 1..) = (key, &self.ledger, seconds) else {
+            return Ok(None);
+        };
+        let id = crate::read(ledger, self.key()?.as_ref())?.id;
+        let until = crate::moment()?
+            .micros
+            .saturating_add(seconds.saturating_mul(1_000_000));
+        let mut buffer = [0; 2048];
+        while crate::moment()?.micros < until {
+            match next(&mut buffer) {
+                Some(receipt) => {
+                    let echo = Echo::open(&receipt, &key).filter(|echo| echo.ledger == id);
+                    if let Some(echo) = echo {
+                        return Ok(Some(echo.bits));
+                    }
+                }
+                None => std::thread::sleep(PAUSE),
+            }
+        }
+        Err(Error::Silent { seconds }.into())
+    }
+
     /// The key of the ledger's hashes, if there is one.
     ///
     /// # Errors
@@ -177,7 +218,7 @@ impl MeterConfig {
         self.ledger_key.as_deref().map(read_key).transpose()
     }
 
-    fn open(&self) -> Result<Option<Ledger>, ConfigError> {
+    fn open(&self, heard: Option<u64>) -> Result<Option<Ledger>, ConfigError> {
         let Some(ledger) = self.ledger.clone() else {
             return Ok(None);
         };
@@ -192,6 +233,10 @@ impl MeterConfig {
             ledger,
             witnesses: self.witnesses.clone(),
         };
-        Ok(Some(open(&paths, crate::moment()?, settings, &[], None)?))
+        let counts = heard.as_slice();
+        Ok(Some(open(&paths, crate::moment()?, settings, counts, None)?))
     }
 }
+
+/// Between two looks for a receipt.
+const PAUSE: Duration = Duration::from_millis(5);

@@ -38,6 +38,14 @@ pub enum Error {
     /// Not a key.
     #[error("{}: not a key: 32 bytes as 64 hexadecimal digits", .0.display())]
     Key(PathBuf),
+    /// A witness that is another machine has not been heard.
+    #[error(
+        "no receipt of outer's for this ledger within {seconds} s: start outer first, and see to receipts.key and receipts.ledger there"
+    )]
+    Silent {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The ledger's own word.
     #[error("{}: {error}", path.display())]
     Ledger {
@@ -55,6 +63,7 @@ impl Error {
             Self::Locked(_) => 30,
             Self::File { .. } => 31,
             Self::Key(_) => 32,
+            Self::Silent { .. } => 33,
             Self::Ledger { error, .. } => error.exit_code(),
         }
     }

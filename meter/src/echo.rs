@@ -17,6 +17,10 @@ pub struct Echo {
 }
 
 impl Echo {
+    /// Whoever makes echoes begins each start at a number so much above the last one of the start before, or more: counts between the last
+    /// echo and a crash are lost, and whoever compares begins anew.
+    pub const START: u64 = 1 << 17;
+
     /// With the MAC of a key that both ends share: BLAKE3, keyed.
     pub fn seal(&self, key: &[u8; 32]) -> [u8; ECHO_LEN] {
         let mut bytes = [0; ECHO_LEN];

@@ -88,6 +88,8 @@ pub struct ReceiptsConfig {
     pub key: Option<PathBuf>,
     /// A file with the id of the gate's ledger, if it has one.
     pub ledger: Option<PathBuf>,
+    /// A file that keeps the counts from start to start; without it each start begins at 0.
+    pub file: Option<PathBuf>,
     /// Milliseconds between two.
     pub every_ms: u64,
 }
@@ -97,6 +99,7 @@ impl Default for ReceiptsConfig {
         Self {
             key: None,
             ledger: None,
+            file: None,
             every_ms: 1000,
         }
     }

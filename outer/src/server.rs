@@ -1,6 +1,7 @@
 //! The whole server, assembled: model and tokenizer, session, edge, listeners.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use weir_ledger::FileStore;
 use weir_link::{Address, Link, Udp};
+use weir_meter::Store;
 use weir_model::{Model, PAGE, Predict};
 use weir_setup::source::threads;
 use weir_setup::weak::Layout;
@@ -200,7 +203,17 @@ fn receipts(config: &ReceiptsConfig, format: Format) -> anyhow::Result<Option<Re
     let every = Duration::from_millis(config.every_ms);
     // Above all of an earlier start, as none of them sent a million receipts a second.
     let number = clock::unix_seconds().saturating_mul(1_000_000);
-    Ok(Some(Receipts::new(key, ledger, every, format, number)))
+    let store = config.file.as_deref().map(kept).transpose()?;
+    Receipts::new(key, ledger, every, format, number, store)
+        .context("receipts.file")
+        .map(Some)
+}
+
+/// The file of the receipts' counts.
+fn kept(path: &Path) -> anyhow::Result<Box<dyn Store + Send>> {
+    let store = FileStore::lock(path).with_context(|| format!("receipts.file {}", path.display()))?;
+    let store = store.with_context(|| format!("receipts.file {}: another process has it", path.display()))?;
+    Ok(Box::new(store))
 }
 
 /// The configured limits, lowered to what the weak model has room for.

@@ -170,11 +170,15 @@ impl<L: Link> Io<L> {
                 self.metrics.sent.inc();
             }
             if let Some(receipts) = &mut self.receipts {
-                let (datagrams, bits) = (self.metrics.datagrams.get(), self.metrics.link_bits.get());
-                if receipts.poll(now, datagrams, bits, &mut out) {
-                    // One that is lost is followed by another.
-                    let _ = self.link.send(&out)?;
-                    self.metrics.sent.inc();
+                let counts = (self.metrics.datagrams.get(), self.metrics.link_bits.get());
+                match receipts.poll(now, counts, &mut out) {
+                    Ok(true) => {
+                        // One that is lost is followed by another.
+                        let _ = self.link.send(&out)?;
+                        self.metrics.sent.inc();
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(%error, "no receipt, as receipts.file cannot be written"),
                 }
             }
             self.hand_over(&mut orders)?;

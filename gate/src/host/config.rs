@@ -69,6 +69,8 @@ pub struct ReceiptsConfig {
     pub tolerance: u64,
     /// Seconds without a receipt that are borne; 0 for any number.
     pub silence_s: u64,
+    /// Seconds for which a start waits for a receipt, without which the ledger is not opened; 0 to open it without.
+    pub at_start_s: u64,
 }
 
 impl Default for Config {
@@ -120,11 +122,8 @@ impl Config {
     /// # Errors
     /// An address that is none.
     pub fn addresses(&self) -> anyhow::Result<(Address, Address)> {
-        let address = |name, link: &LinkConfig| Address::between(&link.local, &link.peer).context(name);
-        Ok((
-            address("inside", &self.inside)?,
-            address("outside", &self.outside)?,
-        ))
+        let at = |name, link: &LinkConfig| Address::between(&link.local, &link.peer).context(name);
+        Ok((at("inside", &self.inside)?, at("outside", &self.outside)?))
     }
 
     /// What frames are held against.
@@ -133,12 +132,13 @@ impl Config {
     /// A value out of range.
     pub fn rules(&self) -> anyhow::Result<Rules> {
         let session = &self.session;
-        let Some(shape) = Shape::named(&session.shape) else {
-            bail!(
+        let other = || {
+            format!(
                 "session.shape: sealed, bucketed or constant, not {:?}",
                 session.shape
-            );
+            )
         };
+        let shape = Shape::named(&session.shape).with_context(other)?;
         let id = match session.id_bits {
             8 => IdWidth::One,
             16 => IdWidth::Two,
@@ -199,11 +199,7 @@ impl Config {
             meter.rate
         );
         // Where every tick has its piece, moments say nothing.
-        let tick = if rules.is_constant() {
-            0
-        } else {
-            rules.parameters.tick
-        };
+        let tick = u32::from(!rules.is_constant()) * rules.parameters.tick;
         Ok(meter.limits(side_bits, u64::from(tick)))
     }
 
@@ -212,9 +208,11 @@ impl Config {
     /// # Errors
     /// The first value that does not fit.
     pub fn check(&self) -> anyhow::Result<()> {
+        let receipts = &self.receipts;
+        let is_deaf = receipts.at_start_s > 0 && receipts.key.is_none();
+        ensure!(!is_deaf, "receipts.at_start_s: needs receipts.key");
         self.addresses()?;
-        self.rules()?;
-        Ok(())
+        self.rules().map(|_| ())
     }
 }
 

@@ -107,11 +107,7 @@ impl Gate {
         let (counters, host) = (*self.valve.counters(), self.host);
         let (was, had) = (&seen.counters, &seen.host);
         for (what, now, before) in [
-            (
-                "datagrams from inside broke the rules",
-                counters.violations(),
-                was.violations(),
-            ),
+            ("frames broke the rules", counters.violations(), was.violations()),
             ("frames did not fit the queue", counters.full, was.full),
             ("frames were over the rate", counters.rate, was.rate),
             ("frames were over the budget", counters.refused, was.refused),

@@ -74,26 +74,28 @@ impl Gate {
         let (inside, outside) = config.addresses()?;
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
-        let outside_link = Udp::open(outside).context("outside")?;
+        let mut outside_link = Udp::open(outside).context("outside")?;
         let inside_link = Udp::open(inside).context("inside")?;
         let cost = outside_link.cost();
         let longest = usize::from(config.session.mtu);
-        let governor = config.meter.governor(cost, config.limits(cost)?, longest)?;
-        match governor
-            .ledger()
-            .map(|ledger| (ledger.state().spent, ledger.total()))
-        {
-            Some((spent, total)) => note(format_args!("ledger open: {spent} of {total} bits spent")),
+        let words = &config.receipts;
+        let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
+        let heard = config.meter.hear(key, words.at_start_s, |buffer| {
+            let len = outside_link.recv(buffer).ok().flatten()?;
+            match Inward::parse(&buffer[..len]).map(|inward| inward.body) {
+                Ok(Body::Receipt(receipt)) => Some(receipt.to_vec()),
+                _ => Some(vec![]),
+            }
+        })?;
+        let limits = config.limits(cost)?;
+        let governor = config.meter.governor(cost, limits, longest, heard)?;
+        let (spent, total) = governor.spent();
+        match governor.ledger() {
+            Some(_) => note(format_args!("ledger open: {spent} of {total} bits spent")),
             None => alarm("NO LEDGER: every start begins the budget anew; set meter.ledger to guard weights"),
         }
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
-        let key = config
-            .receipts
-            .key
-            .as_deref()
-            .map(weir_ledger::read_key)
-            .transpose()?;
-        let receipts = key.map(|key| Receipts::new(key, id, config.receipts.tolerance));
+        let receipts = key.map(|key| Receipts::new(key, id, words.tolerance));
         note(format_args!("ready: {inside} -> {outside}, tick {tick} us"));
         Ok(Self {
             inside: inside_link,
@@ -179,7 +181,7 @@ impl Gate {
     /// by lot, so that what caches remember of a frame's coming is far below what nobody can foretell.
     fn begin(&mut self) -> anyhow::Result<()> {
         let due = self.due * 1_000;
-        let leaves = due + self.lot.hash_one(due) % DITHER;
+        let leaves = due + self.lot.hash_one(due) % (self.tick * 1_000 / DITHER).min(DITHER_MOST);
         let now = micros().max(self.due);
         let (outside, host, cost) = (&mut self.outside, &mut self.host, self.governor.cost());
         let (mut began, mut failed) = (0, None);
@@ -292,8 +294,10 @@ const LEAD_LEAST: u64 = 1_000;
 /// Microseconds between two readings: so much is what comes in delayed on its way to inner, and what has to wait in the
 /// socket's buffer.
 const READ_EVERY: u64 = 1_000;
-/// Nanoseconds by which a tick begins late at most, by lot.
-const DITHER: u64 = 32_000;
+/// The part of a tick by which it begins late at most.
+const DITHER: u64 = 32;
+/// Nanoseconds that this part is at most, so that frames leave within a millisecond of the tick.
+const DITHER_MOST: u64 = 500_000;
 /// Nanoseconds after which a tick is late.
 const LATE: u64 = 1_000_000;
 /// Datagrams from outside that are taken at one reading: twice what outer sends in a millisecond (SPEC 6.6).
