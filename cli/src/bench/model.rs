@@ -21,8 +21,8 @@ use report::Report;
 
 /// Measures the exact engine: prefill, decoding of batches, loading, memory
 ///
-/// Each figure is the median of several runs. Beside decoding of one query stands its floor: the bytes of weights that a token
-/// reads over the bandwidth at which this machine reads memory. The digest is that of the golden logits: equal on every machine.
+/// Each figure is the median of several runs. Beside decoding of one query stands its floor: the bytes of weights, keys and values
+/// that a token reads over the bandwidth at which this machine reads memory. The digest is that of the golden logits: equal on every machine.
 /// With --peer another engine does the same work on the same number of threads, run by run in turn; ratios are ours over its.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Sizes of batches to decode
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 16, 64, 128])]
     batches: Vec<usize>,
+    /// Tokens in the context of every query before its decoding is measured
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    context: u16,
     /// Runs of each measurement
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
     runs: u8,
@@ -53,8 +56,7 @@ pub(crate) struct Args {
 
 /// Tokens of a prompt.
 const PROMPT: usize = 512;
-/// Positions of every slot before decoding is measured, and tokens that it then takes.
-const BEFORE: usize = 32;
+/// Tokens of every slot whose decoding is measured.
 const STEPS: usize = 16;
 
 /// Slots of the largest batch that a peer is asked for.
@@ -65,8 +67,10 @@ const REST: Duration = Duration::from_millis(20);
 pub(crate) fn run(args: &Args) -> Result<()> {
     let source = Source::weak(&args.weak);
     let slots = args.batches.iter().copied().max().unwrap_or(1).max(1);
-    let positions = (slots * (BEFORE + STEPS).next_multiple_of(64)).max(2 * PROMPT);
-    let options = args.machine.options(positions, 2 * PROMPT);
+    let before = usize::from(args.context);
+    let context = (before + STEPS).max(2 * PROMPT);
+    let positions = (slots * (before + STEPS).next_multiple_of(64)).max(2 * PROMPT);
+    let options = args.machine.options(positions, context);
     let place = match args.peer {
         Some(name) => Some(peer::Place {
             name,
@@ -92,13 +96,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut decode = Vec::new();
     for &batch in &args.batches {
         let peer = peer.as_mut().filter(|_| batch <= PEER_SLOTS);
-        let speeds = in_turn(args.runs, &bar, Work::Decode { batch }, &mut model, peer)?;
+        let speeds = in_turn(args.runs, &bar, Work::Decode { batch, before }, &mut model, peer)?;
         decode.push((batch, speeds));
     }
     bar.finish_and_clear();
     let measured = report::Measured {
         prefill,
         decode,
+        context: before,
         load_s,
         verify_s,
         kv_tokens: options.kv_tokens,
@@ -137,15 +142,15 @@ fn load(source: &Source, options: &Options) -> Result<(Model, f64, f64)> {
 enum Work {
     /// A prompt of [`PROMPT`] tokens, without logits.
     Prefill,
-    /// [`STEPS`] tokens of each slot, with logits, on top of [`BEFORE`] positions that are not timed.
-    Decode { batch: usize },
+    /// [`STEPS`] tokens of each slot, with logits, on top of those `before`, which are not timed.
+    Decode { batch: usize, before: usize },
 }
 
 impl Work {
     fn tokens(self) -> usize {
         match self {
             Self::Prefill => PROMPT,
-            Self::Decode { batch } => batch * STEPS,
+            Self::Decode { batch, .. } => batch * STEPS,
         }
     }
 
@@ -153,7 +158,7 @@ impl Work {
     fn measure(self, model: &mut Model) -> Result<f64> {
         match self {
             Self::Prefill => prefill(model),
-            Self::Decode { batch } => decode(model, batch),
+            Self::Decode { batch, before } => decode(model, batch, before),
         }
     }
 }
@@ -207,10 +212,10 @@ fn prefill(model: &mut Model) -> Result<f64> {
 }
 
 /// Seconds of [`STEPS`] tokens of `batch` slots together, a step of all at a time.
-fn decode(model: &mut Model, batch: usize) -> Result<f64> {
+fn decode(model: &mut Model, batch: usize, before: usize) -> Result<f64> {
     let slots: Vec<Slot> = (0..batch).map(|_| model.open()).collect::<Result<_, _>>()?;
     for (i, &slot) in slots.iter().enumerate() {
-        let tokens: Vec<Token> = (0..BEFORE).map(|k| token(model, i + k)).collect();
+        let tokens: Vec<Token> = (0..before).map(|k| token(model, i + k)).collect();
         model.prefill(slot, &tokens)?;
     }
     let watch = Stopwatch::start();

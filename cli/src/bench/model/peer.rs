@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::{BEFORE, PROMPT, STEPS, Work};
+use super::{PROMPT, STEPS, Work};
 use crate::progress;
 
 /// An engine to compare with.
@@ -126,7 +126,7 @@ impl Peer {
     pub(super) fn measure(&mut self, work: Work) -> Result<f64> {
         let command = match work {
             Work::Prefill => format!("prefill {PROMPT}"),
-            Work::Decode { batch } => format!("decode {batch} {BEFORE} {STEPS}"),
+            Work::Decode { batch, before } => format!("decode {batch} {before} {STEPS}"),
         };
         let took = self.process.ask(&command).and_then(|took: Took| {
             ensure!(

@@ -13,6 +13,8 @@ use crate::table;
 pub(super) struct Measured {
     pub(super) prefill: Speeds,
     pub(super) decode: Vec<(usize, Speeds)>,
+    /// Tokens in each context before that.
+    pub(super) context: usize,
     pub(super) load_s: f64,
     pub(super) verify_s: f64,
     /// Positions in the pool.
@@ -28,6 +30,8 @@ pub(super) struct Report {
     prefill_tok_s: f64,
     /// Tokens of all slots together, by number of slots.
     decode_tok_s: BTreeMap<usize, f64>,
+    /// Tokens in each context before that.
+    context: usize,
     /// Seconds until the model is there, and until its weights are verified too; a GGUF file is repacked in the first.
     load_s: f64,
     verify_s: f64,
@@ -38,8 +42,8 @@ pub(super) struct Report {
     kernel: &'static str,
     threads: usize,
     digest: String,
-    /// Bytes of weights that a token reads, in MiB.
-    weights_mb: f64,
+    /// Bytes that a token reads of weights and of its context's keys and values, in MiB.
+    read_mb: f64,
     /// Bandwidth at which all threads together read memory.
     read_gb_s: f64,
     /// Milliseconds of one token at one slot, and the least that the bandwidth allows.
@@ -65,6 +69,7 @@ impl Report {
         let Measured {
             prefill,
             decode,
+            context,
             load_s,
             verify_s,
             kv_tokens,
@@ -72,6 +77,7 @@ impl Report {
             digest,
             threads,
         } = measured;
+        let read = info.bytes_per_token + (context * info.kv_bytes) as u64;
         let one = decode.iter().find(|(slots, _)| *slots == 1);
         Self {
             prefill_tok_s: tenth(prefill.ours),
@@ -79,6 +85,7 @@ impl Report {
                 .iter()
                 .map(|&(n, speeds)| (n, tenth(speeds.ours)))
                 .collect(),
+            context,
             load_s: thousandth(load_s),
             verify_s: thousandth(verify_s),
             rss_mb: tenth(resident().unwrap_or(0.0)),
@@ -86,10 +93,10 @@ impl Report {
             kernel: info.kernel.name(),
             threads,
             digest,
-            weights_mb: tenth(info.bytes_per_token as f64 / MIB),
+            read_mb: tenth(read as f64 / MIB),
             read_gb_s: tenth(read_gb_s),
             token_ms: tenth(one.map_or(0.0, |(_, speeds)| 1e3 / speeds.ours)),
-            floor_ms: tenth(info.bytes_per_token as f64 / read_gb_s / 1e6),
+            floor_ms: tenth(read as f64 / read_gb_s / 1e6),
             peer: hello.map(|hello| Against::new(hello.clone(), prefill, &decode)),
         }
     }
@@ -110,12 +117,19 @@ impl Report {
         for (slots, speed) in &self.decode_tok_s {
             let theirs =
                 against.map(|peer| Some((*peer.decode_tok_s.get(slots)?, *peer.decode_ratio.get(slots)?)));
-            rows.push(row(format!("decode, {slots} slots together"), *speed, theirs));
+            rows.push(row(
+                format!(
+                    "decode, {slots} slots together, {} tokens each before",
+                    self.context
+                ),
+                *speed,
+                theirs,
+            ));
         }
         table::print(&rows);
         println!(
-            "\nOne token at one slot: {} ms; the floor is {} ms ({} MiB of weights at {} GB/s).",
-            self.token_ms, self.floor_ms, self.weights_mb, self.read_gb_s
+            "\nOne token at one slot: {} ms; the floor is {} ms ({} MiB of weights, keys and values at {} GB/s).",
+            self.token_ms, self.floor_ms, self.read_mb, self.read_gb_s
         );
         println!(
             "Loaded in {} s, verified in {} s; {} MiB resident (goal {}). Golden logits: {}",

@@ -46,7 +46,7 @@ fn a_peer_is_told_its_work() {
     let mut peer = peer.unwrap();
     assert_eq!(peer.hello().version, "--threads 3 --model m.gguf");
     assert_eq!(peer.measure(Work::Prefill).unwrap(), PROMPT as f64);
-    let work = Work::Decode { batch: 5 };
+    let work = Work::Decode { batch: 5, before: 32 };
     assert_eq!(peer.measure(work).unwrap(), (5 * STEPS) as f64);
 }
 
