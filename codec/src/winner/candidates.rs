@@ -26,8 +26,9 @@ pub(super) struct Candidates {
     top: Top,
     best: Vec<Token>,
     high: Vec<u32>,
+    /// The best and the lucky, with their words.
+    found: Vec<(Token, u32)>,
     words: Vec<u32>,
-    lucky: Vec<(Token, u32)>,
 }
 
 impl Candidates {
@@ -48,31 +49,21 @@ impl Candidates {
         self.best.dedup();
         self.high.clear();
         self.high.resize(self.best.len(), 0);
-        self.lucky.clear();
+        self.found.clear();
         if let Some(noise) = noise {
             noise.high().gather(kernel, &self.best, &mut self.high);
             let limit = u32::try_from((LUCKY << 32) / logits.len() as u64).unwrap_or(u32::MAX);
             noise
                 .high()
-                .below(kernel, logits.len() as u32, limit, &mut self.lucky);
+                .below(kernel, logits.len() as u32, limit, &mut self.found);
         }
-
+        self.found
+            .extend(self.best.iter().copied().zip(self.high.iter().copied()));
+        // Two rows that are in order: a stable sort only merges them.
+        self.found.sort();
+        self.found.dedup();
         self.ids.clear();
-        self.words.clear();
-        let mut lucky = self.lucky.iter().copied().peekable();
-        for (&id, &high) in self.best.iter().zip(&self.high) {
-            while let Some((id, high)) = lucky.next_if(|x| x.0 < id) {
-                self.ids.push(id);
-                self.words.push(high);
-            }
-            lucky.next_if(|x| x.0 == id);
-            self.ids.push(id);
-            self.words.push(high);
-        }
-        for (id, high) in lucky {
-            self.ids.push(id);
-            self.words.push(high);
-        }
+        self.ids.extend(self.found.iter().map(|found| found.0));
 
         self.logit.clear();
         self.logit
@@ -83,6 +74,8 @@ impl Candidates {
         self.gumbel.clear();
         self.gumbel.resize(self.ids.len(), 0.0);
         if noise.is_some() {
+            self.words.clear();
+            self.words.extend(self.found.iter().map(|found| found.1));
             math::gumbels(kernel, &self.words, &mut self.gumbel);
         }
     }
