@@ -81,7 +81,7 @@ fn vectors_of_the_noise() {
             "position": position, "token": token,
             "word": format!("{:016x}", noise.word(token)),
             "gumbel": format!("{:016x}", noise.gumbel(token).to_bits()),
-            "gumbel_of_high": format!("{:08x}", math::gumbel((noise.word(token) >> 32) as u32).to_bits()),
+            "gumbel_of_upper": format!("{:08x}", math::gumbel((noise.word(token) >> 32) as u32).to_bits()),
         })
     });
     let logits = Markov::new(1000).logits(&[1, 2]).to_vec();

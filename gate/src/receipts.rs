@@ -48,11 +48,10 @@ pub struct Receipts {
 #[derive(Clone, Copy, Debug)]
 struct Last {
     number: u64,
-    theirs: Count,
     /// Ours, when it came.
     ours: Count,
-    /// Both, where sums begin.
-    from: [Count; 2],
+    /// Where sums begin: theirs; ours then, and at the receipt before, as frames were under way.
+    from: [Count; 3],
 }
 
 impl Receipts {
@@ -85,19 +84,17 @@ impl Receipts {
             datagrams: echo.datagrams,
             bits: echo.bits,
         };
-        // Not of outer's last start, or of a count that was lost.
-        let is_same = |last: &Last| echo.number - last.number < Echo::START;
-        let known = self.last.filter(is_same);
-        let known = known.filter(|last| last.theirs.datagrams <= theirs.datagrams);
-        let from = known.map_or([theirs, ours], |last| last.from);
+        let earlier = self.last.map_or_else(Count::default, |last| last.ours);
+        let start = |number| number / Echo::START;
+        let known = self.last.filter(|last| start(last.number) == start(echo.number));
+        let from = known.map_or([theirs, ours, earlier], |last| last.from);
         let before = known.map_or(ours, |last| last.ours);
         self.last = Some(Last {
             number: echo.number,
-            theirs,
             ours,
             from,
         });
-        let [theirs, now, before] = [(theirs, from[0]), (ours, from[1]), (before, from[1])].map(since);
+        let [theirs, now, before] = [(theirs, from[0]), (ours, from[2]), (before, from[1])].map(since);
         if theirs.datagrams > now.datagrams || theirs.bits > now.bits {
             return Err(Disagreement::More { theirs, ours: now });
         }

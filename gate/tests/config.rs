@@ -33,7 +33,8 @@ fn values_out_of_range_are_named() {
         ("[meter]\nside_bits = 0", "meter.side_bits"),
         ("[meter]\nrepeat_percent = 5", "meter.repeat_percent"),
         ("[meter]\nwindows = [{ seconds = 1 }]", "bits"),
-        ("[receipts]\nat_start_s = 3", "receipts.key"),
+        ("[receipts]\nat_start_s = 3", "receipts.at_start_s"),
+        ("[receipts]\nat_start_s = 3\nkey = \"k\"", "receipts.at_start_s"),
         ("colour = 1", "colour"),
     ];
     for (text, name) in cases {

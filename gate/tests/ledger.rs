@@ -115,16 +115,24 @@ fn outers_word_is_a_witness_at_the_start() {
         inward.emit(&mut out);
         out
     };
-    // Silence, and a word on another ledger.
-    for word in [None, Some(says([6; 32], 300_000))] {
+    // Silence, a word on another ledger, and one of more than there ever was.
+    let cases = [
+        (None, 33),
+        (Some(says([6; 32], 300_000)), 33),
+        (Some(says([7; 32], 400_001)), 34),
+    ];
+    for (word, code) in cases {
         let mut gate = lab.spawn();
+        let mut rounds = 0;
         while gate.try_wait().unwrap().is_none() {
+            assert!(rounds < 500, "the gate has started");
             if let Some(word) = &word {
                 let _ = lab.outer.send_to(word, ("127.0.0.1", lab.outside));
             }
             std::thread::sleep(Duration::from_millis(20));
+            rounds += 1;
         }
-        assert_eq!(gate.wait().unwrap().code(), Some(33));
+        assert_eq!(gate.wait().unwrap().code(), Some(code));
     }
     // A ledger that was put back, say: outer knows better.
     let word = says([7; 32], 300_000);
@@ -132,13 +140,17 @@ fn outers_word_is_a_witness_at_the_start() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !started.load(Ordering::Relaxed) {
+                // What inner says while the gate waits is of no tick.
+                let _ = lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]);
                 let _ = lab.outer.send_to(&word, ("127.0.0.1", lab.outside));
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
         let mut gate = lab.start();
         started.store(true, Ordering::Relaxed);
-        assert_eq!(lab.status("spent_bits "), 300_000);
+        let spent = lab.status("spent_bits ");
+        assert!((300_000..310_000).contains(&spent), "{spent}");
+        assert!(lab.ask("status").unwrap().starts_with("state open"));
         gate.kill().unwrap();
         gate.wait().unwrap();
     });

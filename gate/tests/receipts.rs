@@ -77,18 +77,34 @@ fn more_lost_than_is_borne_is_a_difference() {
 
 #[test]
 fn outer_may_begin_anew() {
+    // At 0, or with counts that it has kept, but for some that it lost in a crash.
+    for kept in [0, 500] {
+        let mut receipts = Receipts::new(KEY, LEDGER, 0);
+        receipts.take(&receipt(1, 500), count(500)).unwrap();
+        let next = Echo::START;
+        assert_eq!(receipts.take(&receipt(next, kept), count(507)), Ok(()));
+        assert_eq!(receipts.take(&receipt(next + 1, kept + 3), count(510)), Ok(()));
+        assert!(
+            receipts.take(&receipt(next + 2, kept + 3), count(511)).is_ok(),
+            "one is under way"
+        );
+        assert!(receipts.take(&receipt(next + 3, kept + 3), count(511)).is_err());
+    }
+}
+
+#[test]
+fn frames_under_way_at_the_first_receipt_are_no_difference() {
+    // Six had left when outer said that four had come; then traffic ended.
     let mut receipts = Receipts::new(KEY, LEDGER, 0);
-    receipts.take(&receipt(1, 500), count(500)).unwrap();
-    assert_eq!(receipts.take(&receipt(2, 0), count(507)), Ok(()));
-    assert_eq!(receipts.take(&receipt(3, 3), count(510)), Ok(()));
-    assert!(receipts.take(&receipt(4, 4), count(510)).is_err());
-    // One that keeps its counts, but has lost some of them in a crash.
-    let mut receipts = Receipts::new(KEY, LEDGER, 0);
-    receipts.take(&receipt(1, 500), count(500)).unwrap();
-    let next = 1 + Echo::START;
-    assert_eq!(receipts.take(&receipt(next, 500), count(507)), Ok(()));
-    assert_eq!(receipts.take(&receipt(next + 1, 503), count(510)), Ok(()));
-    assert!(receipts.take(&receipt(next + 2, 504), count(510)).is_err());
+    assert_eq!(receipts.take(&receipt(1, 4), count(6)), Ok(()));
+    assert_eq!(receipts.take(&receipt(2, 6), count(6)), Ok(()));
+    // Outer begins anew, and five that left after its last word come to its new start.
+    assert_eq!(receipts.take(&receipt(Echo::START, 0), count(11)), Ok(()));
+    assert_eq!(receipts.take(&receipt(Echo::START + 1, 5), count(11)), Ok(()));
+    assert!(
+        receipts.take(&receipt(Echo::START + 2, 6), count(11)).is_err(),
+        "one more than left"
+    );
 }
 
 #[test]

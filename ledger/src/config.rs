@@ -176,38 +176,42 @@ impl MeterConfig {
         Ok(Governor::with_ledger(ledger, now, cost, limits, &spans)?)
     }
 
-    /// Waits for outer's word, for `seconds` at most: the bits that it has received in the ledger's life, which are spent whatever the
-    /// files say. `next` takes a buffer and gives a receipt that has come, or what is none; `None` if nothing has. Nothing is waited for
-    /// without a key, a ledger, or seconds.
+    /// Listens for outer's word for `seconds`. Gives the most bits that it says it has received in the ledger's life, and those that the
+    /// ledger has reserved: the greater of both is spent. `next` takes a buffer and gives a receipt that has come, or what is none; `None`
+    /// if nothing has. Nothing is waited for without a key, a ledger, or seconds.
     ///
     /// # Errors
-    /// [`Error::Silent`] if it does not come; the ledger or the clock cannot be read.
+    /// [`Error::Silent`] if it does not come, [`Error::Beyond`] if it is more than the ledger's total; the ledger or the clock cannot be
+    /// read.
     pub fn hear(
         &self,
         key: Option<[u8; 32]>,
         seconds: u64,
         mut next: impl FnMut(&mut [u8]) -> Option<Vec<u8>>,
-    ) -> Result<Option<u64>, ConfigError> {
+    ) -> Result<Option<(u64, u64)>, ConfigError> {
         let (Some(key), Some(ledger), 1..) = (key, &self.ledger, seconds) else {
             return Ok(None);
         };
-        let id = crate::read(ledger, self.key()?.as_ref())?.id;
+        let chain = crate::read(ledger, self.key()?.as_ref())?;
         let until = crate::moment()?
             .micros
             .saturating_add(seconds.saturating_mul(1_000_000));
-        let mut buffer = [0; 2048];
+        let (mut most, mut buffer) = (None, [0; 2048]);
         while crate::moment()?.micros < until {
-            match next(&mut buffer) {
-                Some(receipt) => {
-                    let echo = Echo::open(&receipt, &key).filter(|echo| echo.ledger == id);
-                    if let Some(echo) = echo {
-                        return Ok(Some(echo.bits));
-                    }
-                }
-                None => std::thread::sleep(PAUSE),
-            }
+            let Some(receipt) = next(&mut buffer) else {
+                std::thread::sleep(PAUSE);
+                continue;
+            };
+            let echo = Echo::open(&receipt, &key).filter(|echo| echo.ledger == chain.id);
+            most = most.max(echo.map(|echo| echo.bits));
         }
-        Err(Error::Silent { seconds }.into())
+        let bits = most.ok_or(Error::Silent { seconds })?;
+        let mut totals = chain.caps.iter().filter(|cap| cap.limit == Limit::Total);
+        let total = totals.next().map_or(0, |cap| cap.bits);
+        if bits > total {
+            return Err(Error::Beyond { bits, total }.into());
+        }
+        Ok(Some((bits, chain.state.reserved)))
     }
 
     /// The key of the ledger's hashes, if there is one.

@@ -46,6 +46,16 @@ pub enum Error {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// A witness that is another machine has counted more than there is.
+    #[error(
+        "outer says that {bits} bits have come, of {total} in all: its receipts.file, or its key, is not what it was"
+    )]
+    Beyond {
+        /// What it says.
+        bits: u64,
+        /// The ledger's total.
+        total: u64,
+    },
     /// The ledger's own word.
     #[error("{}: {error}", path.display())]
     Ledger {
@@ -64,6 +74,7 @@ impl Error {
             Self::File { .. } => 31,
             Self::Key(_) => 32,
             Self::Silent { .. } => 33,
+            Self::Beyond { .. } => 34,
             Self::Ledger { error, .. } => error.exit_code(),
         }
     }

@@ -2,24 +2,24 @@
 
 use crate::ledger::{Hash, array};
 
-/// What has come out, as the other end counts it. It goes inward, where bytes are free; a ledger takes the highest one
-/// that it has as one of the `counts` of its opening.
+/// What has come out, as the other end counts it. It goes inward, where bytes are free; a ledger takes the most
+/// that it hears as one of the `counts` of its opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Echo {
     /// The ledger that it speaks of.
     pub ledger: Hash,
-    /// Grows by one with each echo.
+    /// Above that of every echo before.
     pub number: u64,
-    /// Datagrams received, in the life of the ledger.
+    /// Datagrams received: in the life of the ledger by who keeps them, else since the start.
     pub datagrams: u64,
     /// Bits that they took on the link, without side bits.
     pub bits: u64,
 }
 
 impl Echo {
-    /// Whoever makes echoes begins each start at a number so much above the last one of the start before, or more: counts between the last
-    /// echo and a crash are lost, and whoever compares begins anew.
-    pub const START: u64 = 1 << 17;
+    /// The upper half of a number is that of a start, the lower one counts. What came between a start's last echo and its end is in no
+    /// count.
+    pub const START: u64 = 1 << 32;
 
     /// With the MAC of a key that both ends share: BLAKE3, keyed.
     pub fn seal(&self, key: &[u8; 32]) -> [u8; ECHO_LEN] {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 use weir_meter::{Echo, Store, StoreError};
 use weir_wire::inward::{Body, Inward};
 use weir_wire::{Format, Instant};
@@ -22,32 +22,37 @@ pub(crate) struct Receipts {
 }
 
 impl Receipts {
-    /// Receipts for a gate with this ledger. Their numbers are above `number`, and above those that `store` has known.
+    /// Receipts for a gate with this ledger. `start` is a number for this start; with a `store`, it is above those of all before.
     pub(crate) fn new(
         key: [u8; 32],
         ledger: [u8; 32],
         every: Duration,
         format: Format,
-        number: u64,
+        start: u32,
         mut store: Option<Box<dyn Store + Send>>,
     ) -> anyhow::Result<Self> {
-        let kept = store.as_mut().map(|store| store.read()).transpose()?.flatten();
-        let before = match kept {
-            None => Echo {
+        let kept = store.as_mut().map(|store| store.read()).transpose()?;
+        let before = match kept.as_ref().map(Option::as_deref) {
+            None | Some(Some([])) => Echo {
                 ledger,
                 number: 0,
                 datagrams: 0,
                 bits: 0,
             },
-            Some(bytes) => Echo::open(&bytes, &key)
-                .filter(|echo| echo.ledger == ledger)
-                .context("damaged, or of another key or ledger: for a new ledger take a new file")?,
+            // Not begun anew by itself: a count that is gone must be missed.
+            Some(None) => bail!("not there; for a new ledger make an empty one"),
+            Some(Some(bytes)) => Echo::open(bytes, &key).context("damaged, or of another key")?,
         };
+        ensure!(
+            before.ledger == ledger,
+            "of another ledger; each has a file of its own"
+        );
+        let start = u64::from(start).max(before.number / Echo::START + 1);
         Ok(Self {
             key,
             every,
             format,
-            number: number.max(before.number.saturating_add(Echo::START)),
+            number: start.saturating_mul(Echo::START),
             before,
             store,
             at: Instant::ZERO,
@@ -106,10 +111,10 @@ mod tests {
     fn receipts_come_at_intervals_and_say_all() {
         let format = Parameters::default().format;
         let every = Duration::from_secs(1);
-        let mut receipts = Receipts::new([1; 32], [2; 32], every, format, 200_000, None).unwrap();
+        let mut receipts = Receipts::new([1; 32], [2; 32], every, format, 2, None).unwrap();
         let at = Instant::from_micros;
         let mut out = vec![];
-        for (now, number, datagrams) in [(5, 200_001, 3), (1_000_005, 200_002, 4)] {
+        for (now, number, datagrams) in [(5, 1, 3), (1_000_005, 2, 4)] {
             let counts = (datagrams, datagrams * 700);
             assert!(receipts.poll(at(now), counts, &mut out).unwrap());
             assert!(!receipts.poll(at(now), counts, &mut out).unwrap());
@@ -117,7 +122,7 @@ mod tests {
                 panic!("a receipt")
             };
             let echo = Echo::open(sealed, &[1; 32]).unwrap();
-            assert_eq!((echo.ledger, echo.number), ([2; 32], number));
+            assert_eq!((echo.ledger, echo.number), ([2; 32], 2 * Echo::START + number));
             assert_eq!((echo.datagrams, echo.bits), (datagrams, datagrams * 700));
         }
         assert_eq!(receipts.poll_at(), at(2_000_005));
@@ -126,7 +131,8 @@ mod tests {
     fn counts_outlive_a_start_and_another_ledgers_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("received");
-        let open = |ledger, number| {
+        std::fs::write(&path, []).unwrap();
+        let open = |ledger, start| {
             let store = FileStore::lock(&path).unwrap().expect("nobody else has it");
             let format = Parameters::default().format;
             Receipts::new(
@@ -134,7 +140,7 @@ mod tests {
                 [ledger; 32],
                 Duration::ZERO,
                 format,
-                number,
+                start,
                 Some(Box::new(store)),
             )
         };
@@ -147,14 +153,65 @@ mod tests {
             let echo = Echo::open(sealed, &[1; 32]).unwrap();
             (echo.number, echo.datagrams, echo.bits)
         };
-        assert_eq!(said(open(2, 0).unwrap(), (5, 3_500)), (1 + Echo::START, 5, 3_500));
+        assert_eq!(
+            said(open(2, 10).unwrap(), (5, 3_500)),
+            (10 * Echo::START + 1, 5, 3_500)
+        );
         // A clock that was set back.
-        let number = 2 + 2 * Echo::START;
-        assert_eq!(said(open(2, 50).unwrap(), (0, 0)), (number, 5, 3_500));
-        let number = 10 * Echo::START;
-        assert_eq!(said(open(2, number).unwrap(), (1, 700)), (number + 1, 6, 4_200));
-        assert!(open(3, 300).is_err());
+        assert_eq!(
+            said(open(2, 7).unwrap(), (0, 0)),
+            (11 * Echo::START + 1, 5, 3_500)
+        );
+        assert_eq!(
+            said(open(2, 20).unwrap(), (1, 700)),
+            (20 * Echo::START + 1, 6, 4_200)
+        );
+        assert!(open(3, 30).is_err(), "another ledger's");
         std::fs::write(&path, [0; 88]).unwrap();
-        assert!(open(2, 300).is_err());
+        assert!(open(2, 30).is_err(), "damaged");
+        std::fs::remove_file(&path).unwrap();
+        assert!(open(2, 30).is_err(), "lost");
+    }
+
+    /// A disk that is full.
+    struct Full;
+
+    impl Store for Full {
+        fn read(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+            Ok(Some(vec![]))
+        }
+
+        fn write(&mut self, _: u64, _: &[u8]) -> Result<(), StoreError> {
+            unreachable!("a file is replaced as a whole")
+        }
+
+        fn sync(&mut self) -> Result<(), StoreError> {
+            unreachable!("a file is replaced as a whole")
+        }
+
+        fn stage(&mut self, _: &[u8]) -> Result<(), StoreError> {
+            Err(StoreError {
+                what: "write",
+                code: 28,
+            })
+        }
+
+        fn promote(&mut self, _: Option<u64>) -> Result<(), StoreError> {
+            unreachable!("there is nothing to promote")
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_not_said() {
+        let format = Parameters::default().format;
+        let mut receipts =
+            Receipts::new([1; 32], [2; 32], Duration::ZERO, format, 1, Some(Box::new(Full))).unwrap();
+        let mut out = vec![];
+        assert!(
+            receipts
+                .poll(Instant::from_micros(1), (5, 3_500), &mut out)
+                .is_err()
+        );
+        assert!(out.is_empty());
     }
 }

@@ -201,10 +201,9 @@ fn receipts(config: &ReceiptsConfig, format: Format) -> anyhow::Result<Option<Re
     let ledger = config.ledger.as_deref().map(weir_ledger::read_key);
     let ledger = ledger.transpose().context("receipts.ledger")?.unwrap_or([0; 32]);
     let every = Duration::from_millis(config.every_ms);
-    // Above all of an earlier start, as none of them sent a million receipts a second.
-    let number = clock::unix_seconds().saturating_mul(1_000_000);
+    let start = u32::try_from(clock::unix_seconds()).unwrap_or(u32::MAX);
     let store = config.file.as_deref().map(kept).transpose()?;
-    Receipts::new(key, ledger, every, format, number, store)
+    Receipts::new(key, ledger, every, format, start, store)
         .context("receipts.file")
         .map(Some)
 }

@@ -169,21 +169,11 @@ impl<L: Link> Io<L> {
                 }
                 self.metrics.sent.inc();
             }
-            if let Some(receipts) = &mut self.receipts {
-                let counts = (self.metrics.datagrams.get(), self.metrics.link_bits.get());
-                match receipts.poll(now, counts, &mut out) {
-                    Ok(true) => {
-                        // One that is lost is followed by another.
-                        let _ = self.link.send(&out)?;
-                        self.metrics.sent.inc();
-                    }
-                    Ok(false) => {}
-                    Err(error) => tracing::error!(%error, "no receipt, as receipts.file cannot be written"),
-                }
-            }
+            self.receipt(now, &mut out)?;
             self.hand_over(&mut orders)?;
             if linger.is_some_and(|until| self.pump.is_finished() || until <= now) {
-                return Ok(());
+                let last = self.receipts.as_ref().map_or(now, Receipts::poll_at);
+                return self.receipt(last, &mut out);
             }
             let receipt = self.receipts.as_ref().map(Receipts::poll_at);
             let next = self.pump.poll_at().into_iter().chain(linger).chain(receipt).min();
@@ -197,6 +187,24 @@ impl<L: Link> Io<L> {
                 Err(error) => return Err(error).context("poll"),
             }
         }
+    }
+
+    /// Says what has come, if that is due.
+    fn receipt(&mut self, now: Instant, out: &mut Vec<u8>) -> anyhow::Result<()> {
+        let counts = (self.metrics.datagrams.get(), self.metrics.link_bits.get());
+        let Some(receipts) = &mut self.receipts else {
+            return Ok(());
+        };
+        match receipts.poll(now, counts, out) {
+            Ok(true) => {
+                // One that is lost is followed by another.
+                let _ = self.link.send(out)?;
+                self.metrics.sent.inc();
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "no receipt, as receipts.file cannot be written"),
+        }
+        Ok(())
     }
 
     /// Takes what the link has, but not so much that users wait, and writes the receipts; tells whether there may be more.

@@ -27,6 +27,9 @@ class Gate:
         self.config, self.key = (os.path.join(self.folder, name) for name in ("gate.toml", "receipts.key"))
         with open(self.key, "w", encoding="utf-8") as file:
             file.write("07" * 32 + "\n")
+        # What outer has had; an empty file begins it.
+        self.received = os.path.join(self.folder, "received")
+        open(self.received, "xb").close()
         self.inside, self.outside = (servers.free_port(socket.SOCK_DGRAM) for _ in range(2))
         self.inner_peer, self.outer_peer = (f"udp://127.0.0.1:{port}" for port in (self.inside, self.outside))
         self.process = None
@@ -65,7 +68,7 @@ def every_shape(weir):
         inner = f"[link]\nmtu = {mtu}\n[meter]\nrate = 10000000\nburst = 10000000\nhandshake_percent = 20\n"
         options = ["--shape", shape, "--tick-ms", "50"]
         gate = Gate(weir, shape, mtu)
-        outer = f'[link]\nmtu = {mtu}\n[receipts]\nkey = "{gate.key}"\nevery_ms = 200\n'
+        outer = f'[link]\nmtu = {mtu}\n[receipts]\nkey = "{gate.key}"\nfile = "{gate.received}"\nevery_ms = 200\n'
         with gate, servers.Pair(
             weir, options=options, inner_config=inner, outer_config=outer, relay=gate
         ) as pair:
@@ -80,6 +83,7 @@ def every_shape(weir):
             dropped = {name: count for name, count in after.items() if name.startswith("dropped_") and count}
             assert not dropped and after["state"] == "open" and after["ticks_missed"] == 0, after
             assert after["receipts"] > 3 and after["receipts_refused"] == 0, after
+            assert os.path.getsize(gate.received) == 88
             got = seen["datagrams_received_total"]
             assert before["datagrams"] <= got <= after["datagrams"], (before, got, after)
             if shape != "constant":

@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let measured = report::Measured {
         prefill,
         decode,
-        context: before,
+        context: before + STEPS / 2,
         load_s,
         verify_s,
         kv_tokens: options.kv_tokens,

@@ -59,7 +59,7 @@ impl Candidates {
         }
         self.found
             .extend(self.best.iter().copied().zip(self.high.iter().copied()));
-        // Two rows that are in order: a stable sort only merges them.
+        // Two rows that are in order, which this sort takes as they are.
         self.found.sort();
         self.found.dedup();
         self.ids.clear();

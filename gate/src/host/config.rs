@@ -209,8 +209,8 @@ impl Config {
     /// The first value that does not fit.
     pub fn check(&self) -> anyhow::Result<()> {
         let receipts = &self.receipts;
-        let is_deaf = receipts.at_start_s > 0 && receipts.key.is_none();
-        ensure!(!is_deaf, "receipts.at_start_s: needs receipts.key");
+        let is_deaf = receipts.at_start_s > 0 && (receipts.key.is_none() || self.meter.ledger.is_none());
+        ensure!(!is_deaf, "receipts.at_start_s: needs a key and a ledger");
         self.addresses()?;
         self.rules().map(|_| ())
     }

@@ -46,12 +46,26 @@ pub(super) struct Gate {
 
 /// Runs until a signal comes.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    let words = &config.receipts;
+    let mut outer = Udp::open(config.addresses()?.1).context("outside")?;
+    let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
+    // Before anything else is there: a signal ends it, and what inner says meanwhile is of no tick.
+    let heard = config.meter.hear(key, words.at_start_s, |buffer| {
+        let len = outer.recv(buffer).ok().flatten()?;
+        match Inward::parse(&buffer[..len]).map(|inward| inward.body) {
+            Ok(Body::Receipt(receipt)) => Some(receipt.to_vec()),
+            _ => Some(vec![]),
+        }
+    })?;
+    if heard.is_some_and(|(theirs, ours)| theirs > ours) {
+        alarm("outer has had more than the ledger reserved: it is an older copy");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
     let mut control = Control::open(&config.control)?;
-    let mut gate = Gate::open(config)?;
+    let mut gate = Gate::open(config, outer, key, heard.map(|heard| heard.0))?;
     let mut buffer = vec![0; LARGEST];
     // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
@@ -70,40 +84,29 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Gate {
-    fn open(config: &Config) -> anyhow::Result<Self> {
-        let (inside, outside) = config.addresses()?;
+    fn open(config: &Config, outer: Udp, key: Option<[u8; 32]>, heard: Option<u64>) -> anyhow::Result<Self> {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
-        let mut outside_link = Udp::open(outside).context("outside")?;
-        let inside_link = Udp::open(inside).context("inside")?;
-        let cost = outside_link.cost();
-        let longest = usize::from(config.session.mtu);
-        let words = &config.receipts;
-        let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
-        let heard = config.meter.hear(key, words.at_start_s, |buffer| {
-            let len = outside_link.recv(buffer).ok().flatten()?;
-            match Inward::parse(&buffer[..len]).map(|inward| inward.body) {
-                Ok(Body::Receipt(receipt)) => Some(receipt.to_vec()),
-                _ => Some(vec![]),
-            }
-        })?;
-        let limits = config.limits(cost)?;
-        let governor = config.meter.governor(cost, limits, longest, heard)?;
+        let inside = Udp::open(config.addresses()?.0).context("inside")?;
+        let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
+        let governor = config.meter.governor(outer.cost(), limits, longest, heard)?;
         let (spent, total) = governor.spent();
         match governor.ledger() {
             Some(_) => note(format_args!("ledger open: {spent} of {total} bits spent")),
             None => alarm("NO LEDGER: every start begins the budget anew; set meter.ledger to guard weights"),
         }
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
+        let words = &config.receipts;
         let receipts = key.map(|key| Receipts::new(key, id, words.tolerance));
-        note(format_args!("ready: {inside} -> {outside}, tick {tick} us"));
+        let (from, to) = (inside.peer(), outer.peer());
+        note(format_args!("ready: {from} -> {to}, tick {tick} us"));
         Ok(Self {
-            inside: inside_link,
-            outside: Metered::new(outside_link, &governor),
+            inside,
+            outside: Metered::new(outer, &governor),
             governor,
             valve: Valve::new(rules)?,
-            silence: (receipts.is_some() && config.receipts.silence_s > 0)
-                .then(|| config.receipts.silence_s.saturating_mul(1_000_000)),
+            silence: (receipts.is_some() && words.silence_s > 0)
+                .then(|| words.silence_s.saturating_mul(1_000_000)),
             receipts,
             heard: micros(),
             tick,
@@ -203,7 +206,7 @@ impl Gate {
         let _ = result; // `report` looks at the valve.
         // The disk has until the next tick.
         self.governor.prepare(micros());
-        let late = began - due;
+        let late = began - leaves;
         host.latest = host.latest.max(late);
         host.late += u64::from(late > LATE);
         let next = (began / 1_000 / self.tick + 1) * self.tick;

@@ -42,7 +42,7 @@ pub fn favour(
     );
 }
 
-/// A positive normal x as `2^k (1 + f)`, sqrt(1/2) < 1 + f < sqrt 2, as [`ln`](super::ln) does for f64.
+/// A positive normal x as `2^k (1 + f)`, 0.707 < 1 + f < 1.4141, as [`ln`](super::ln) does for f64.
 #[inline(always)]
 fn split(x: f32) -> (f32, f32) {
     const HALF_ROOT: u32 = 0x3f35_0000;

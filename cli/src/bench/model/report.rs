@@ -13,7 +13,7 @@ use crate::table;
 pub(super) struct Measured {
     pub(super) prefill: Speeds,
     pub(super) decode: Vec<(usize, Speeds)>,
-    /// Tokens in each context before that.
+    /// Tokens in each context in the middle of that.
     pub(super) context: usize,
     pub(super) load_s: f64,
     pub(super) verify_s: f64,
@@ -30,7 +30,7 @@ pub(super) struct Report {
     prefill_tok_s: f64,
     /// Tokens of all slots together, by number of slots.
     decode_tok_s: BTreeMap<usize, f64>,
-    /// Tokens in each context before that.
+    /// Tokens in each context in the middle of that.
     context: usize,
     /// Seconds until the model is there, and until its weights are verified too; a GGUF file is repacked in the first.
     load_s: f64,
@@ -118,10 +118,7 @@ impl Report {
             let theirs =
                 against.map(|peer| Some((*peer.decode_tok_s.get(slots)?, *peer.decode_ratio.get(slots)?)));
             rows.push(row(
-                format!(
-                    "decode, {slots} slots together, {} tokens each before",
-                    self.context
-                ),
+                format!("decode, {slots} slots together, {} tokens each", self.context),
                 *speed,
                 theirs,
             ));
