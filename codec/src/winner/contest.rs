@@ -1,9 +1,7 @@
 //! What the network sees of a prediction: numbers of the best candidates, and of the whole (SPEC 4.6).
 
-use std::cmp::Ordering;
-
 use weir_model::Kernel;
-use weir_model::math::{self, Column, ONE, ROWS, exp_weight};
+use weir_model::math::{self, Column, ONE, ROWS, descending, exp_weight};
 
 use super::history::{self, History};
 use crate::query::Sampling;
@@ -28,7 +26,7 @@ pub struct Contest {
     log_sum: f32,
     outside: f32,
 
-    order: Vec<u32>,
+    order: Vec<u64>,
     mass: Vec<u32>,
     weights: Vec<u32>,
     logits: Vec<f32>,
@@ -168,18 +166,19 @@ impl Contest {
             order,
             ..
         } = self;
-        let by_score = |&a: &u32, &b: &u32| {
-            let (x, y) = (scores[a as usize], scores[b as usize]);
-            y.partial_cmp(&x).unwrap_or(Ordering::Equal).then(a.cmp(&b))
-        };
         order.clear();
-        order.extend(0..scores.len() as u32);
+        order.extend(
+            (0u64..)
+                .zip(&*scores)
+                .map(|(i, &score)| u64::from(descending(score)) << 32 | i),
+        );
         if order.len() > ENTRANTS {
-            order.select_nth_unstable_by(ENTRANTS, by_score);
+            order.select_nth_unstable(ENTRANTS);
             order.truncate(ENTRANTS);
         }
-        order.sort_unstable_by(by_score);
-        entrants.clone_from(order);
+        order.sort_unstable();
+        entrants.clear();
+        entrants.extend(order.iter().map(|&place| place as u32));
     }
 
     /// Fills `shared`.

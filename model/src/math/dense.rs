@@ -51,18 +51,26 @@ impl Pass for Dense<'_> {
         } = self;
         let n = input.len();
         for (unit, out) in out.iter_mut().enumerate() {
-            let mut sums = [bias[unit]; ROWS];
-            for (&weight, column) in weights[unit * n..][..n].iter().zip(input) {
-                for row in 0..ROWS {
-                    sums[row] += weight * column[row];
+            let weights = &weights[unit * n..][..n];
+            // A few rows at a time, whose sums stay in a register.
+            for (part, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                let mut sums = [bias[unit]; LANES];
+                for (&weight, column) in weights.iter().zip(input) {
+                    let column = &column.as_chunks::<LANES>().0[part];
+                    for lane in 0..LANES {
+                        sums[lane] += weight * column[lane];
+                    }
                 }
-            }
-            for row in 0..ROWS {
-                out[row] = if sums[row] > 0.0 { sums[row] } else { 0.0 };
+                for lane in 0..LANES {
+                    out[lane] = if sums[lane] > 0.0 { sums[lane] } else { 0.0 };
+                }
             }
         }
     }
 }
+
+/// Rows of a sum; a multiple of every vector width.
+const LANES: usize = 16;
 
 struct Precede<'a> {
     x: &'a [f32],

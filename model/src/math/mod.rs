@@ -14,6 +14,7 @@ mod dense;
 mod elementary;
 mod gumbel;
 pub(crate) mod lanes;
+mod order;
 mod top;
 mod weights;
 
@@ -21,6 +22,7 @@ pub use blend::{add_scaled, expert};
 pub use dense::{Column, ROWS, dense, precede};
 pub use elementary::{exp, ln, ln_1p};
 pub use gumbel::{favour, gumbel, gumbels};
+pub use order::descending;
 pub use top::Top;
 pub use weights::{ONE, Weights, exp_weight};
 

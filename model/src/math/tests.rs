@@ -68,6 +68,24 @@ fn ln_is_close() {
 }
 
 #[test]
+fn integers_stand_for_floats_in_opposite_order() {
+    let ascending = [
+        f32::NEG_INFINITY,
+        f32::MIN,
+        -1.5,
+        -1e-40,
+        0.0,
+        1e-40,
+        1.0,
+        1.000_000_1,
+        f32::INFINITY,
+    ];
+    assert!(ascending.is_sorted_by(|&a, &b| descending(a) > descending(b)));
+    assert!(ascending.iter().all(|&x| order::float(descending(x)) == x));
+    assert_eq!(descending(-0.0), descending(0.0));
+}
+
+#[test]
 fn gumbel_is_close() {
     let exact = |word: u32| {
         let u = (f64::from(word) + 0.5) / 4_294_967_296.0;

@@ -1,24 +1,27 @@
 //! The best few of a row of logits, ties to the lower id.
 
 use super::Weights;
+use super::order::{descending, float};
 
 /// Finds the `k` best tokens of a row; keeps its buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
-    blocks: Vec<f32>,
-    found: Vec<(f32, u32)>,
+    /// The best of each block, as an integer of the opposite order.
+    blocks: Vec<u32>,
+    /// Such an integer above the id: the smallest is the best.
+    found: Vec<u64>,
 }
 
 impl Top {
     /// Ids of the `k` best logits in `ids` (all of them if there are fewer), in no particular order. `weights` must be
     /// of the same logits, which are finite.
     pub fn find(&mut self, logits: &[f32], weights: &Weights, k: usize, ids: &mut Vec<u32>) {
-        let descending = |a: &f32, b: &f32| b.total_cmp(a);
         self.blocks.clear();
-        self.blocks.extend_from_slice(&weights.block_max);
+        self.blocks
+            .extend(weights.block_max.iter().map(|&x| descending(x)));
         // At least k logits reach the k-th best block maximum, so nothing below it is needed.
         let floor = match k.checked_sub(1) {
-            Some(last) if last < self.blocks.len() => *self.blocks.select_nth_unstable_by(last, descending).1,
+            Some(last) if last < self.blocks.len() => float(*self.blocks.select_nth_unstable(last).1),
             _ => f32::NEG_INFINITY,
         };
         self.found.clear();
@@ -26,21 +29,18 @@ impl Top {
             if max >= floor {
                 let start = block * Weights::BLOCK;
                 let end = logits.len().min(start + Weights::BLOCK);
-                let here = (start as u32..).zip(&logits[start..end]);
+                let here = (start as u64..).zip(&logits[start..end]);
+                let good = here.filter(|(_, x)| **x >= floor);
                 self.found
-                    .extend(here.filter(|(_, x)| **x >= floor).map(|(id, &x)| (x, id)));
+                    .extend(good.map(|(id, &x)| u64::from(descending(x)) << 32 | id));
             }
         }
         if self.found.len() > k {
-            // A total order on finite values: the set does not depend on the algorithm.
-            self.found.select_nth_unstable_by(k, |a, b| {
-                b.0.partial_cmp(&a.0)
-                    .unwrap_or(std::cmp::Ordering::Equal)
-                    .then(a.1.cmp(&b.1))
-            });
+            // No two are equal: the set does not depend on the algorithm.
+            self.found.select_nth_unstable(k);
             self.found.truncate(k);
         }
         ids.clear();
-        ids.extend(self.found.iter().map(|&(_, id)| id));
+        ids.extend(self.found.iter().map(|&found| found as u32));
     }
 }
