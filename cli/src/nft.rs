@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use weir_gate::{Config, ConfigArgs, Rules};
 use weir_link::Address;
 use weir_meter::LinkCost;
@@ -30,7 +30,9 @@ pub(crate) struct Args {
 /// Prints the table.
 pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
     let config = Config::load(&args.config.config)?;
-    let Address::Udp { local, peer } = config.addresses()?.1;
+    let Address::Udp { local, peer } = config.addresses()?.1 else {
+        bail!("outside: nftables sees no unix:// link; let it count where that leads")
+    };
     ensure!(
         !args.interface.is_empty()
             && args

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use weir_codec::Settings;
-use weir_link::{Address, Link, Metered, Udp};
+use weir_link::{Address, Link, Metered, Socket};
 use weir_meter::{Governor, LinkCost, side_bits};
 use weir_model::Predict;
 use weir_setup::Weak;
@@ -72,7 +72,7 @@ pub(crate) fn run(config: &Config, signals: Signals) -> anyhow::Result<()> {
     build(config)?.0.run(Some(signals))
 }
 
-fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
+fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
     let parameters = config.session.parameters(config.link.mtu)?;
     let address = Address::between(&config.link.local, &config.link.peer).context("link")?;
     let limits = Limits {
@@ -107,7 +107,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Udp>, Arc<Waker>)> {
     let retokenizer = own.map(|own| Retokenizer::new(own, tokenizer)).transpose()?;
 
     // Nothing is heard before everything is ready.
-    let link = Udp::open(address)?;
+    let link = Socket::open(&address)?;
     let mtu = link.mtu();
     ensure!(
         config.link.mtu <= mtu,

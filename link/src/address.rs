@@ -1,13 +1,14 @@
-//! Link addresses as they stand in configuration files: `udp://PEER:PORT?bind=OWN:PORT`.
+//! Link addresses as they stand in configuration files: `udp://PEER:PORT?bind=OWN:PORT`, `unix:///PEER?bind=/OWN`.
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use thiserror::Error;
 
 /// Where a link leads. IP addresses only: a name would have to be looked up, and the look-up would leave unmetered.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Address {
     /// A UDP socket, bound and connected.
     Udp {
@@ -16,19 +17,28 @@ pub enum Address {
         /// The only address that is sent to and received from.
         peer: SocketAddr,
     },
+    /// A datagram socket in the file system.
+    Unix {
+        /// Own path.
+        local: PathBuf,
+        /// The only path that is sent to and received from.
+        peer: PathBuf,
+    },
 }
 
 /// Why an address is not one.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum AddressError {
     /// No `scheme://`.
-    #[error("link address {text:?}: expected udp:// and an IP address and port")]
+    #[error("link address {text:?}: expected udp:// and an IP address and port, or unix:// and a path")]
     NoScheme {
         /// The whole address.
         text: String,
     },
     /// A scheme that is planned.
-    #[error("link address {text:?}: {scheme}:// links are not available in this version; use udp://")]
+    #[error(
+        "link address {text:?}: {scheme}:// links are not available in this version; use udp:// or unix://"
+    )]
     NotYet {
         /// The whole address.
         text: String,
@@ -36,7 +46,7 @@ pub enum AddressError {
         scheme: String,
     },
     /// A scheme that means nothing.
-    #[error("link address {text:?}: unknown scheme {scheme:?}; use udp://")]
+    #[error("link address {text:?}: unknown scheme {scheme:?}; use udp:// or unix://")]
     UnknownScheme {
         /// The whole address.
         text: String,
@@ -55,6 +65,18 @@ pub enum AddressError {
         /// What stands there.
         got: String,
     },
+    /// A path that is none.
+    #[error(
+        "link address {text:?}: {part} is {got:?}; expected a path that begins with / and has no ? in it, at most 107 bytes"
+    )]
+    Path {
+        /// The whole address.
+        text: String,
+        /// Which path.
+        part: &'static str,
+        /// What stands there.
+        got: String,
+    },
     /// The peer's port is 0 or its address unspecified.
     #[error("link address {text:?}: the peer needs a port and an address of its own")]
     NoPeer {
@@ -62,7 +84,7 @@ pub enum AddressError {
         text: String,
     },
     /// `bind` is missing.
-    #[error("link address {text:?}: bind is missing; add ?bind=OWN:PORT")]
+    #[error("link address {text:?}: bind is missing; add ?bind=OWN:PORT, or ?bind=/PATH")]
     NoBind {
         /// The whole address.
         text: String,
@@ -84,7 +106,7 @@ pub enum AddressError {
 }
 
 impl Address {
-    /// The address of a link whose two ends are named apart, each as `udp://ADDRESS:PORT`.
+    /// The address of a link whose two ends are named apart, each as `udp://ADDRESS:PORT` or `unix:///PATH`.
     ///
     /// # Errors
     /// As for the parts.
@@ -93,7 +115,7 @@ impl Address {
         let (scheme, own) = local
             .split_once("://")
             .ok_or_else(|| AddressError::NoScheme { text: text() })?;
-        if scheme != "udp" {
+        if !peer.starts_with(&format!("{scheme}://")) {
             return Err(AddressError::UnknownScheme {
                 text: text(),
                 scheme: scheme.to_owned(),
@@ -112,8 +134,8 @@ impl FromStr for Address {
             .split_once("://")
             .ok_or_else(|| AddressError::NoScheme { text: whole() })?;
         match scheme {
-            "udp" => {}
-            "eth" | "serial" | "unix" => {
+            "udp" | "unix" => {}
+            "eth" | "serial" => {
                 return Err(AddressError::NotYet {
                     text: whole(),
                     scheme: scheme.to_owned(),
@@ -126,22 +148,11 @@ impl FromStr for Address {
                 });
             }
         }
-        let endpoint = |part, got: &str| {
-            got.parse::<SocketAddr>().map_err(|_| AddressError::Endpoint {
-                text: whole(),
-                part,
-                got: got.to_owned(),
-            })
-        };
         let (peer, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let peer = endpoint("peer", peer)?;
-        if peer.port() == 0 || peer.ip().is_unspecified() {
-            return Err(AddressError::NoPeer { text: whole() });
-        }
         let mut local = None;
         for option in options.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("bind", own)) if local.is_none() => local = Some(endpoint("bind", own)?),
+                Some(("bind", own)) if local.is_none() => local = Some(own),
                 _ => {
                     return Err(AddressError::UnknownOption {
                         text: whole(),
@@ -150,6 +161,34 @@ impl FromStr for Address {
                 }
             }
         }
+        let path = |part, got: &str| match got {
+            _ if got.starts_with('/') && got.len() <= PATH_MAX && !got.contains(['?', '\0']) => {
+                Ok(PathBuf::from(got))
+            }
+            _ => Err(AddressError::Path {
+                text: whole(),
+                part,
+                got: got.to_owned(),
+            }),
+        };
+        if scheme == "unix" {
+            let peer = path("peer", peer)?;
+            let local = local.ok_or_else(|| AddressError::NoBind { text: whole() })?;
+            let local = path("bind", local)?;
+            return Ok(Self::Unix { local, peer });
+        }
+        let endpoint = |part, got: &str| {
+            got.parse::<SocketAddr>().map_err(|_| AddressError::Endpoint {
+                text: whole(),
+                part,
+                got: got.to_owned(),
+            })
+        };
+        let peer = endpoint("peer", peer)?;
+        if peer.port() == 0 || peer.ip().is_unspecified() {
+            return Err(AddressError::NoPeer { text: whole() });
+        }
+        let local = local.map(|own| endpoint("bind", own)).transpose()?;
         let local = local.ok_or_else(|| AddressError::NoBind { text: whole() })?;
         if local.is_ipv4() != peer.is_ipv4() {
             return Err(AddressError::MixedVersions { text: whole() });
@@ -160,10 +199,15 @@ impl FromStr for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Udp { local, peer } = self;
-        write!(f, "udp://{peer}?bind={local}")
+        match self {
+            Self::Udp { local, peer } => write!(f, "udp://{peer}?bind={local}"),
+            Self::Unix { local, peer } => write!(f, "unix://{}?bind={}", peer.display(), local.display()),
+        }
     }
 }
+
+/// Bytes of a path in the system's address of a socket, less the zero behind it.
+const PATH_MAX: usize = 107;
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +218,7 @@ mod tests {
         for text in [
             "udp://10.0.0.2:4000?bind=10.0.0.1:4001",
             "udp://[fd00::2]:4000?bind=[fd00::1]:0",
+            "unix:///run/weir/outer?bind=/run/weir/gate",
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
         }
@@ -183,7 +228,12 @@ mod tests {
     fn two_ends_make_one_address() {
         let both = Address::between("udp://10.0.0.1:4001", "udp://10.0.0.2:4000").unwrap();
         assert_eq!(both.to_string(), "udp://10.0.0.2:4000?bind=10.0.0.1:4001");
+        let both = Address::between("unix:///run/a", "unix:///run/b").unwrap();
+        assert_eq!(both.to_string(), "unix:///run/b?bind=/run/a");
         for (local, peer) in [
+            ("unix:///run/a", "udp://10.0.0.2:4000"),
+            ("udp://10.0.0.1:4001", "unix:///run/b"),
+            ("unix:///run/a", "unix:///run/b?bind=/run/c"),
             ("10.0.0.1:4001", "udp://10.0.0.2:4000"),
             ("tcp://10.0.0.1:4001", "udp://10.0.0.2:4000"),
             ("udp://10.0.0.1:4001", "10.0.0.2:4000"),
@@ -202,7 +252,9 @@ mod tests {
                 "serial:///dev/ttyS0?baud=115200",
                 "serial:// links are not available",
             ),
-            ("unix:///run/weir", "unix:// links are not available"),
+            ("unix:///run/weir", "bind is missing"),
+            ("unix://weir?bind=/run/weir", "peer is \"weir\""),
+            ("unix:///run/weir?bind=weir", "bind is \"weir\""),
             ("http://10.0.0.2:4000", "unknown scheme \"http\""),
             ("udp://outer:4000?bind=10.0.0.1:4000", "peer is \"outer:4000\""),
             ("udp://10.0.0.2?bind=10.0.0.1:4000", "peer is \"10.0.0.2\""),

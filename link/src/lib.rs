@@ -1,7 +1,8 @@
 //! Links under mio, and the metered way out. SPEC 5.4, 7.3.
 //!
 //! - [`Link`]: datagrams out and in, without blocking;
-//! - [`Udp`]: a connected UDP socket, from an [`Address`] such as `udp://10.0.0.2:4000?bind=10.0.0.1:4000`;
+//! - [`Socket`]: a link at an [`Address`] such as `udp://10.0.0.2:4000?bind=10.0.0.1:4000`: [`Udp`], a connected UDP socket, or [`Unix`], a
+//!   datagram socket in the file system;
 //! - [`Metered`]: owns a link and sends only against a [`Permit`] of the very length: inner holds no other way out;
 //! - `Memory` (feature `testing`): two ends of a faulty link with a virtual clock.
 //!
@@ -32,7 +33,9 @@ pub use address::{Address, AddressError};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Clock, Memory};
 pub use metered::{Metered, governed_purpose};
+pub use socket::Socket;
 pub use udp::Udp;
+pub use unix::Unix;
 pub use weir_meter::Permit;
 
 use std::io;
@@ -45,7 +48,9 @@ mod address;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod metered;
+mod socket;
 mod udp;
+mod unix;
 
 /// A way for datagrams, out and in. No call blocks.
 pub trait Link {

@@ -9,7 +9,7 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use weir_meter::LinkCost;
 
-use crate::{Address, Error, Link, Sent};
+use crate::{Error, Link, Sent};
 
 /// A UDP socket that sends to one peer and hears nobody else.
 #[derive(Debug)]
@@ -20,9 +20,8 @@ pub struct Udp {
 }
 
 impl Udp {
-    /// Opens the link at this address.
-    pub fn open(address: Address) -> Result<Self, Error> {
-        let Address::Udp { local, peer } = address;
+    /// Opens the link from `local` to `peer`, of one IP version.
+    pub fn open(local: SocketAddr, peer: SocketAddr) -> Result<Self, Error> {
         Self::bind(local)?.connect(peer)
     }
 
@@ -292,11 +291,8 @@ mod tests {
 
     #[test]
     fn ipv6_where_there_is_one() {
-        let Ok(address) = "udp://[::1]:9?bind=[::1]:0".parse::<Address>() else {
-            panic!("a good address")
-        };
         // Machines without IPv6 refuse to bind.
-        if let Ok(link) = Udp::open(address) {
+        if let Ok(link) = Udp::open("[::1]:0".parse().unwrap(), "[::1]:9".parse().unwrap()) {
             assert_eq!((link.mtu(), link.cost()), (1452, LinkCost::UdpIpv6));
         }
     }

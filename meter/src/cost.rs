@@ -11,6 +11,8 @@ pub enum LinkCost {
     Ethernet,
     /// COBS on an 8N1 serial line: 10 bits on the line for each byte.
     Serial,
+    /// A Unix socket on this machine: the bytes alone, as what lies behind it is not known.
+    Unix,
 }
 
 impl LinkCost {
@@ -27,6 +29,7 @@ impl LinkCost {
             Self::Ethernet => 0,
             // COBS adds a byte for every 254 begun, and the delimiter. SPEC 7.1.
             Self::Serial => return (len + len.div_ceil(254).max(1) + 1).checked_mul(10),
+            Self::Unix => return len.checked_mul(8),
         };
         let payload = (headers + len).max(ETHERNET_PAYLOAD_MIN);
         (PREAMBLE + MAC + payload + FCS + GAP).checked_mul(8)
@@ -38,7 +41,7 @@ impl LinkCost {
             Self::UdpIpv4 => ETHERNET_PAYLOAD_MAX - (IPV4 + UDP) as usize,
             Self::UdpIpv6 => ETHERNET_PAYLOAD_MAX - (IPV6 + UDP) as usize,
             Self::Ethernet => ETHERNET_PAYLOAD_MAX,
-            Self::Serial => 65_507,
+            Self::Serial | Self::Unix => 65_507,
         }
     }
 }

@@ -39,6 +39,7 @@ fn costs() -> Vec<Value> {
         ("udp6", LinkCost::UdpIpv6),
         ("eth", LinkCost::Ethernet),
         ("serial", LinkCost::Serial),
+        ("unix", LinkCost::Unix),
     ];
     let lengths = [0, 18, 19, 46, 47, 254, 255, 1_452, 1_472, 1_500, 65_507];
     let bits = links.map(|(name, cost)| lengths.map(|len: usize| json!([name, len, cost.bits(len)])));

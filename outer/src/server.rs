@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use weir_ledger::FileStore;
-use weir_link::{Address, Link, Udp};
+use weir_link::{Address, Link, Socket};
 use weir_meter::Store;
 use weir_model::{Model, PAGE, Predict};
 use weir_setup::source::threads;
@@ -49,7 +49,7 @@ impl Server {
         let keys = Keys::new(&config.api_keys)?;
         let parameters = config.session.parameters(config.link.mtu)?;
         let address = Address::between(&config.link.local, &config.link.peer).context("link")?;
-        let link = Udp::open(address).context("link")?;
+        let link = Socket::open(&address).context("link")?;
         ensure!(
             config.link.mtu <= link.mtu(),
             "link.mtu: {} bytes do not fit this link's {}",

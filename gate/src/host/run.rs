@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use rustix::mm::{MlockAllFlags, mlockall};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use weir_link::{Link as _, Metered, Sent, Udp};
+use weir_link::{Link as _, Metered, Sent, Socket};
 use weir_meter::Governor;
 use weir_wire::inward::{Body, Inward, Kind};
 
@@ -21,8 +21,8 @@ use crate::{Count, Cut, Receipts, Valve};
 
 /// Everything that the loop turns around.
 pub(super) struct Gate {
-    inside: Udp,
-    outside: Metered<Udp>,
+    inside: Socket,
+    outside: Metered<Socket>,
     pub(super) governor: Governor,
     pub(super) valve: Valve,
     pub(super) receipts: Option<Receipts>,
@@ -46,10 +46,11 @@ pub(super) struct Gate {
 
 /// Runs until a signal comes.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+    let mut control = Control::open(&config.control)?;
     let words = &config.receipts;
-    let mut outer = Udp::open(config.addresses()?.1).context("outside")?;
+    let mut outer = Socket::open(&config.addresses()?.1).context("outside")?;
     let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
-    // Before anything else is there: a signal ends it, and what inner says meanwhile is of no tick.
+    // Before signals are heard and anything of inner's: one ends it, and what inner says meanwhile is of no tick.
     let heard = config.meter.hear(key, words.at_start_s, |buffer| {
         let len = outer.recv(buffer).ok().flatten()?;
         match Inward::parse(&buffer[..len]).map(|inward| inward.body) {
@@ -64,7 +65,6 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let mut control = Control::open(&config.control)?;
     let mut gate = Gate::open(config, outer, key, heard.map(|heard| heard.0))?;
     let mut buffer = vec![0; LARGEST];
     // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
@@ -84,12 +84,12 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Gate {
-    fn open(config: &Config, outer: Udp, key: Option<[u8; 32]>, heard: Option<u64>) -> anyhow::Result<Self> {
+    fn open(config: &Config, outer: Socket, key: Option<[u8; 32]>, had: Option<u64>) -> anyhow::Result<Self> {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
-        let inside = Udp::open(config.addresses()?.0).context("inside")?;
+        let inside = Socket::open(&config.addresses()?.0).context("inside")?;
         let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
-        let governor = config.meter.governor(outer.cost(), limits, longest, heard)?;
+        let governor = config.meter.governor(outer.cost(), limits, longest, had)?;
         let (spent, total) = governor.spent();
         match governor.ledger() {
             Some(_) => note(format_args!("ledger open: {spent} of {total} bits spent")),
@@ -98,7 +98,7 @@ impl Gate {
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
         let words = &config.receipts;
         let receipts = key.map(|key| Receipts::new(key, id, words.tolerance));
-        let (from, to) = (inside.peer(), outer.peer());
+        let (from, to) = config.addresses()?;
         note(format_args!("ready: {from} -> {to}, tick {tick} us"));
         Ok(Self {
             inside,
