@@ -206,8 +206,7 @@ impl MeterConfig {
             most = most.max(echo.map(|echo| echo.bits));
         }
         let bits = most.ok_or(Error::Silent { seconds })?;
-        let mut totals = chain.caps.iter().filter(|cap| cap.limit == Limit::Total);
-        let total = totals.next().map_or(0, |cap| cap.bits);
+        let total = chain.cap(Limit::Total).unwrap_or(0);
         if bits > total {
             return Err(Error::Beyond { bits, total }.into());
         }

@@ -1,6 +1,6 @@
 //! The ledger of `weir-meter` on a file system.
 //!
-//! - [`FileStore`]: a [`weir_meter::Store`] of files, with a lock that a second writer meets;
+//! - [`FileStore`]: a [`weir_meter::Store`] of files, with a lock that a second writer meets; [`locked`] gives it or says who is in the way;
 //! - [`open`] and [`init`]: a ledger and its witnesses by path; [`read`]: a look at one that may be in use;
 //! - [`MeterConfig`]: a program's settings, and the governor that they make;
 //! - [`moment`]: the time as a ledger needs it.
@@ -16,4 +16,4 @@ mod paths;
 pub use clock::moment;
 pub use config::{ConfigError, MeterConfig, WindowConfig, exit_code};
 pub use files::{FileStore, archive};
-pub use paths::{Error, Paths, init, open, read, read_key};
+pub use paths::{Error, Paths, init, locked, open, read, read_key};

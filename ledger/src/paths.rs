@@ -164,7 +164,11 @@ fn parse_key(text: &str) -> Option<[u8; 32]> {
 
 type Opened = (Box<dyn Store + Send>, Vec<Box<dyn Witness + Send>>);
 
-fn locked(path: &Path) -> Result<Box<dyn Store + Send>, Error> {
+/// A store of files that nobody else writes.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::File`].
+pub fn locked(path: &Path) -> Result<Box<dyn Store + Send>, Error> {
     match FileStore::lock(path) {
         Ok(Some(store)) => Ok(Box::new(store)),
         Ok(None) => Err(Error::Locked(path.to_owned())),

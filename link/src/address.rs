@@ -97,6 +97,14 @@ pub enum AddressError {
         /// The option.
         option: String,
     },
+    /// The two ends are links of different kinds.
+    #[error("link address {text:?}: the peer {peer:?} is of another kind")]
+    MixedSchemes {
+        /// The own end.
+        text: String,
+        /// The other one.
+        peer: String,
+    },
     /// Peer and bind are of different IP versions.
     #[error("link address {text:?}: peer and bind are of different IP versions")]
     MixedVersions {
@@ -115,10 +123,16 @@ impl Address {
         let (scheme, own) = local
             .split_once("://")
             .ok_or_else(|| AddressError::NoScheme { text: text() })?;
-        if !peer.starts_with(&format!("{scheme}://")) {
+        if !matches!(scheme, "udp" | "unix") {
             return Err(AddressError::UnknownScheme {
                 text: text(),
                 scheme: scheme.to_owned(),
+            });
+        }
+        if peer.split_once("://").is_some_and(|(other, _)| other != scheme) {
+            return Err(AddressError::MixedSchemes {
+                text: text(),
+                peer: peer.to_owned(),
             });
         }
         format!("{peer}?bind={own}").parse()
@@ -161,21 +175,22 @@ impl FromStr for Address {
                 }
             }
         }
-        let path = |part, got: &str| match got {
-            _ if got.starts_with('/') && got.len() <= PATH_MAX && !got.contains(['?', '\0']) => {
-                Ok(PathBuf::from(got))
-            }
-            _ => Err(AddressError::Path {
-                text: whole(),
-                part,
-                got: got.to_owned(),
-            }),
-        };
+        let local = local.ok_or_else(|| AddressError::NoBind { text: whole() })?;
         if scheme == "unix" {
-            let peer = path("peer", peer)?;
-            let local = local.ok_or_else(|| AddressError::NoBind { text: whole() })?;
-            let local = path("bind", local)?;
-            return Ok(Self::Unix { local, peer });
+            let path = |part, got: &str| {
+                if got.starts_with('/') && got.len() <= PATH_MAX && !got.contains(['?', '\0']) {
+                    return Ok(PathBuf::from(got));
+                }
+                Err(AddressError::Path {
+                    text: whole(),
+                    part,
+                    got: got.to_owned(),
+                })
+            };
+            return Ok(Self::Unix {
+                local: path("bind", local)?,
+                peer: path("peer", peer)?,
+            });
         }
         let endpoint = |part, got: &str| {
             got.parse::<SocketAddr>().map_err(|_| AddressError::Endpoint {
@@ -184,12 +199,10 @@ impl FromStr for Address {
                 got: got.to_owned(),
             })
         };
-        let peer = endpoint("peer", peer)?;
+        let (local, peer) = (endpoint("bind", local)?, endpoint("peer", peer)?);
         if peer.port() == 0 || peer.ip().is_unspecified() {
             return Err(AddressError::NoPeer { text: whole() });
         }
-        let local = local.map(|own| endpoint("bind", own)).transpose()?;
-        let local = local.ok_or_else(|| AddressError::NoBind { text: whole() })?;
         if local.is_ipv4() != peer.is_ipv4() {
             return Err(AddressError::MixedVersions { text: whole() });
         }
@@ -241,6 +254,8 @@ mod tests {
         ] {
             assert!(Address::between(local, peer).is_err(), "{local} {peer}");
         }
+        let mixed = Address::between("unix:///run/a", "udp://10.0.0.2:4000").unwrap_err();
+        assert!(mixed.to_string().contains("of another kind"), "{mixed}");
     }
 
     #[test]

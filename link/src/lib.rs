@@ -41,6 +41,7 @@ pub use weir_meter::Permit;
 use std::io;
 
 use mio::{Registry, Token};
+use rustix::io::Errno;
 use thiserror::Error;
 use weir_meter::{LinkCost, Mismatch};
 
@@ -91,6 +92,18 @@ pub enum Sent {
     /// The system did not take it, and said so with this error number: no route, a firewall. It is lost, as if on the
     /// way; what stands in the way may be taken out of it again.
     Refused(i32),
+}
+
+impl Sent {
+    /// What it means that the system did not take a datagram; the error itself if it has no number of the system's.
+    fn of(error: io::Error) -> Result<Self, io::Error> {
+        match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN | Errno::INTR) => Ok(Self::Lost),
+            Some(Errno::MSGSIZE) => Ok(Self::TooLong),
+            Some(errno) => Ok(Self::Refused(errno.raw_os_error())),
+            None => Err(error),
+        }
+    }
 }
 
 /// A link failed, or was asked for what it cannot do.

@@ -107,14 +107,10 @@ impl Link for Udp {
         let Err(error) = self.socket.send(datagram) else {
             return Ok(Sent::Whole);
         };
-        if is_peer_away(&error) || is_for_now(&error) {
+        if is_peer_away(&error) {
             return Ok(Sent::Lost);
         }
-        match error.raw_os_error() {
-            Some(number) if number == rustix::io::Errno::MSGSIZE.raw_os_error() => Ok(Sent::TooLong),
-            Some(number) => Ok(Sent::Refused(number)),
-            None => Err(self.error("send", error)),
-        }
+        Sent::of(error).map_err(|source| self.error("send", source))
     }
 
     fn send_all(&mut self, datagrams: &[&[u8]], tell: &mut dyn FnMut(Result<Sent, Error>)) {
@@ -196,13 +192,6 @@ const QUEUE: usize = 4 << 20;
 const ERRORS_MAX: usize = 64;
 /// Datagrams that a socket's queue may hold from before it was connected.
 const BACKLOG_MAX: usize = 65_536;
-
-fn is_for_now(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
-}
 
 fn is_peer_away(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mio::net::UnixDatagram;
 use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
 use weir_meter::LinkCost;
 
 use crate::{Error, Link, Sent};
@@ -50,24 +51,17 @@ impl Link for Unix {
         if len > mtu {
             return Err(Error::TooLong { len, mtu });
         }
-        let Err(source) = self.socket.send_to(datagram, &self.peer) else {
+        let Err(error) = self.socket.send_to(datagram, &self.peer) else {
             return Ok(Sent::Whole);
         };
-        use rustix::io::Errno;
-        Ok(match Errno::from_io_error(&source) {
-            // The peer's queue is full, or the peer is away.
-            Some(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::NOENT | Errno::CONNREFUSED) => {
-                Sent::Lost
-            }
-            Some(Errno::MSGSIZE) => Sent::TooLong,
-            Some(errno) => Sent::Refused(errno.raw_os_error()),
-            None => {
-                return Err(Error::Io {
-                    link: format!("unix {}", self.local.display()),
-                    action: "send",
-                    source,
-                });
-            }
+        // The peer is away, or has no room.
+        if let Some(Errno::NOENT | Errno::CONNREFUSED | Errno::NOBUFS) = Errno::from_io_error(&error) {
+            return Ok(Sent::Lost);
+        }
+        Sent::of(error).map_err(|source| Error::Io {
+            link: format!("unix {}", self.local.display()),
+            action: "send",
+            source,
         })
     }
 

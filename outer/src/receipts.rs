@@ -127,6 +127,7 @@ mod tests {
         }
         assert_eq!(receipts.poll_at(), at(2_000_005));
     }
+
     #[test]
     fn counts_outlive_a_start_and_another_ledgers_are_refused() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,6 @@
 //! The whole server, assembled: model and tokenizer, session, edge, listeners.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +8,7 @@ use anyhow::{Context, ensure};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use weir_ledger::FileStore;
 use weir_link::{Address, Link, Socket};
-use weir_meter::Store;
 use weir_model::{Model, PAGE, Predict};
 use weir_setup::source::threads;
 use weir_setup::weak::Layout;
@@ -202,17 +199,11 @@ fn receipts(config: &ReceiptsConfig, format: Format) -> anyhow::Result<Option<Re
     let ledger = ledger.transpose().context("receipts.ledger")?.unwrap_or([0; 32]);
     let every = Duration::from_millis(config.every_ms);
     let start = u32::try_from(clock::unix_seconds()).unwrap_or(u32::MAX);
-    let store = config.file.as_deref().map(kept).transpose()?;
+    let store = config.file.as_deref().map(weir_ledger::locked);
+    let store = store.transpose().context("receipts.file")?;
     Receipts::new(key, ledger, every, format, start, store)
         .context("receipts.file")
         .map(Some)
-}
-
-/// The file of the receipts' counts.
-fn kept(path: &Path) -> anyhow::Result<Box<dyn Store + Send>> {
-    let store = FileStore::lock(path).with_context(|| format!("receipts.file {}", path.display()))?;
-    let store = store.with_context(|| format!("receipts.file {}: another process has it", path.display()))?;
-    Ok(Box::new(store))
 }
 
 /// The configured limits, lowered to what the weak model has room for.

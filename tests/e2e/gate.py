@@ -349,7 +349,7 @@ def alarms(lab):
         with lab.hostile("inner", "inner", "1", "0.5", "200", "3", "0") as foe:
             foe.process.wait(20)
         gate.until("alarm: cut, nothing leaves any more: the budget is spent")
-        for words in ("frames broke the rules", "upload budget is running out", "frames were over the budget"):
+        for words in ("datagrams from inside broke the rules", "upload budget is running out", "frames were over the budget"):
             gate.until(words)
     path = config(lab.folder, session=FLOOD["session"] | {"shape": "constant"}, meter=FLOOD["meter"], rules={"absent": 20})
     with lab.gate(path) as gate:

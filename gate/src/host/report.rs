@@ -106,8 +106,9 @@ impl Gate {
         }
         let (counters, host) = (*self.valve.counters(), self.host);
         let (was, had) = (&seen.counters, &seen.host);
+        let [broken, before] = [&counters, was].map(Counters::violations);
         for (what, now, before) in [
-            ("frames broke the rules", counters.violations(), was.violations()),
+            ("datagrams from inside broke the rules", broken, before),
             ("frames did not fit the queue", counters.full, was.full),
             ("frames were over the rate", counters.rate, was.rate),
             ("frames were over the budget", counters.refused, was.refused),

@@ -87,7 +87,8 @@ impl Gate {
     fn open(config: &Config, outer: Socket, key: Option<[u8; 32]>, had: Option<u64>) -> anyhow::Result<Self> {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
-        let inside = Socket::open(&config.addresses()?.0).context("inside")?;
+        let (from, to) = config.addresses()?;
+        let inside = Socket::open(&from).context("inside")?;
         let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
         let governor = config.meter.governor(outer.cost(), limits, longest, had)?;
         let (spent, total) = governor.spent();
@@ -98,7 +99,6 @@ impl Gate {
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
         let words = &config.receipts;
         let receipts = key.map(|key| Receipts::new(key, id, words.tolerance));
-        let (from, to) = config.addresses()?;
         note(format_args!("ready: {from} -> {to}, tick {tick} us"));
         Ok(Self {
             inside,
