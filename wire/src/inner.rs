@@ -149,6 +149,11 @@ impl InnerSession {
         if tick > self.cadence.tick {
             self.cadence = Cadence { tick, next_id: 0 };
         }
+        if self.beat.is_late(now) && self.poll_at().is_some_and(|at| at <= now) {
+            // What has not had its turn has it on the next tick, and first.
+            self.cadence.tick += 1;
+            return None;
+        }
         let transmit = if self.is_constant() {
             self.transmit_piece(now, out)?
         } else {

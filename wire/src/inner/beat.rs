@@ -12,6 +12,8 @@ pub(super) struct Beat {
     began: u64,
     /// The last tick whose beginning was told.
     told: Option<u64>,
+    /// A tick of which the gate's word came too late, or first: at the gate it may be over, or have a frame already.
+    passed: Option<u64>,
 }
 
 impl Beat {
@@ -21,6 +23,7 @@ impl Beat {
             number: 0,
             began: 0,
             told: None,
+            passed: None,
         }
     }
 
@@ -41,21 +44,39 @@ impl Beat {
     }
 
     /// A tick begins now: the one that has just begun, or that is about to, by our own count. Each is told once at most, so that
-    /// whoever floods inner with ticks neither stops them nor more than doubles their rate.
+    /// whoever floods inner with ticks neither stops the count nor more than doubles its rate.
     pub(super) fn tell(&mut self, now: Instant) {
         let current = self.at(now);
         let into = now.micros().saturating_sub(self.begins(current).micros());
         let number = current + u64::from(into * 2 >= self.length);
         if self.told.is_none_or(|told| told < number) {
+            let is_passed = self.told.is_none() || self.is_beyond(now, number);
             *self = Self {
                 length: self.length,
                 number,
                 began: now.micros(),
                 told: Some(number),
+                passed: is_passed.then_some(number),
             };
         }
     }
+
+    /// Whether what is sent now can miss the tick at a gate that tells of ticks: then it would be there on the next one, with
+    /// what is sent on that.
+    pub(super) fn is_late(&self, now: Instant) -> bool {
+        let tick = self.at(now);
+        self.told.is_some() && (self.passed == Some(tick) || self.is_beyond(now, tick))
+    }
+
+    /// Whether the part of a tick is over in which frames are in time, its first eighth. A gate tells of a tick at least a quarter
+    /// before it begins.
+    const fn is_beyond(&self, now: Instant, number: u64) -> bool {
+        now.micros().saturating_sub(self.begins(number).micros()) > self.length / IN_TIME
+    }
 }
+
+/// The part of a tick in which frames for a gate may leave.
+const IN_TIME: u64 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -89,6 +110,22 @@ mod tests {
         assert_eq!(beat.from(at(7201)), 8);
         // A tick that is over began when it began.
         assert_eq!(beat.begins(3), at(6200));
+    }
+
+    #[test]
+    fn late_is_what_a_gate_may_not_wait_for() {
+        let mut beat = Beat::new(1000);
+        assert!(!beat.is_late(at(5999)), "nobody waits");
+        beat.tell(at(5300));
+        assert!(beat.is_late(at(5300)), "the first word: something may have been sent before it");
+        beat.tell(at(6310));
+        assert!(!beat.is_late(at(6435)), "the first eighth");
+        assert!(beat.is_late(at(6436)));
+        assert!(!beat.is_late(at(7310)), "by its own count, if a word is lost");
+        beat.tell(at(7500));
+        assert!(beat.is_late(at(7500)), "the word itself is late");
+        beat.tell(at(8310));
+        assert!(!beat.is_late(at(8310)), "early by its own count, and in time");
     }
 
     #[test]

@@ -351,22 +351,44 @@ fn bucketed_frames_have_the_length_of_their_class() {
 fn a_gate_says_when_ticks_begin() {
     let mut session = open();
     let told = |number| says(0, Body::Tick(number));
-    // Half a tick and more into tick 2, the third is about to begin: now.
+    // Half a tick and more into tick 2, the third is about to begin: now. But something may have left before this first word.
     assert_eq!(session.submit(tick(2), 0, b"a", 1), Ok(0));
     let early = Instant::from_micros(26_000);
     assert_eq!(session.recv(early, &told(1)), Ok(()));
-    assert_eq!(leaves(&mut session, early), [(Purpose::Frame, 0)]);
+    assert_eq!(leaves(&mut session, early), []);
     // What is submitted now leaves when the gate says so next, or a tick later if it does not.
     assert_eq!(session.submit(early, 1, b"b", 1), Ok(0));
     assert_eq!(session.poll_at(), Some(Instant::from_micros(36_000)));
-    assert_eq!(session.recv(Instant::from_micros(35_000), &told(2)), Ok(()));
+    let next = Instant::from_micros(35_000);
+    assert_eq!(session.recv(next, &told(2)), Ok(()));
     assert_eq!(
-        leaves(&mut session, Instant::from_micros(35_000)),
-        [(Purpose::Frame, 1)]
+        leaves(&mut session, next),
+        [(Purpose::Frame, 0), (Purpose::Frame, 1)]
     );
     // Ticks are of no session.
     assert_eq!(
         session.recv(early, &says(SESSION, Body::Tick(3))),
         Err(Dropped::Malformed)
     );
+}
+
+#[test]
+fn what_is_late_for_a_gate_waits_for_its_next_tick() {
+    let mut session = open();
+    let told = |number| says(0, Body::Tick(number));
+    assert_eq!(session.recv(tick(1), &told(0)), Ok(()));
+    for batch in [0, 1] {
+        assert_eq!(session.submit(tick(1), batch, b"a", 1), Ok(0));
+    }
+    assert_eq!(session.recv(tick(2), &told(1)), Ok(()));
+    let mut out = vec![];
+    let first = session.poll_transmit(tick(2), &mut out).map(|first| first.batch);
+    assert_eq!(first, Some(0));
+    let late = tick(2) + Duration::from_micros(1_251);
+    assert_eq!(leaves(&mut session, late), []);
+    assert_eq!(session.poll_at(), Some(tick(3)));
+    // The batch that had its turn lets the other one have its own before it has another.
+    assert_eq!(session.submit(late, 0, b"b", 1), Ok(1));
+    assert_eq!(leaves(&mut session, tick(3)), [(Purpose::Frame, 1)]);
+    assert_eq!(leaves(&mut session, tick(4)), [(Purpose::Frame, 0)]);
 }
