@@ -153,8 +153,9 @@ impl Gate {
                 return Ok(());
             }
         }
-        // Who wakes late reads all the same, or these frames would meet those of the next tick; but not so late that these are there.
-        let until = match now < self.due + self.guard() {
+        // Who wakes late reads all the same, or these frames would meet those of the next tick; but not so late that these are there:
+        // they come half a tick before it at the earliest.
+        let until = match now + self.guard() < self.due + self.tick / 2 {
             true => (self.due - self.guard()).max(now + self.guard()),
             false => now,
         };
@@ -162,7 +163,7 @@ impl Gate {
         if now < last {
             return Ok(());
         }
-        self.begin()
+        self.begin(until)
     }
 
     /// Tells inner of the tick that comes.
@@ -181,15 +182,16 @@ impl Gate {
     }
 
     /// Begins the tick: all is decided and awake before it, so that nothing but sending is left when it begins. It begins a little late,
-    /// by lot, so that what caches remember of a frame's coming is far below what nobody can foretell.
-    fn begin(&mut self) -> anyhow::Result<()> {
+    /// by lot, so that what caches remember of a frame's coming is far below what nobody can foretell; and not before `until`, however
+    /// soon there was nothing more to read.
+    fn begin(&mut self, until: u64) -> anyhow::Result<()> {
         let due = self.due * 1_000;
         let leaves = due + self.lot.hash_one(due) % (self.tick * 1_000 / DITHER).min(DITHER_MOST);
         let now = micros().max(self.due);
         let (outside, host, cost) = (&mut self.outside, &mut self.host, self.governor.cost());
         let (mut began, mut failed) = (0, None);
         let result = self.valve.tick(now, &mut self.governor, |leaving| {
-            began = spin_until(leaves);
+            began = spin_until(leaves.max(until * 1_000));
             outside.send_all(leaving, |frame, sent| {
                 host.datagrams += 1;
                 host.line_bytes += cost.bits(frame.len()).unwrap_or(0) / 8;

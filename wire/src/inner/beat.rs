@@ -117,7 +117,10 @@ mod tests {
         let mut beat = Beat::new(1000);
         assert!(!beat.is_late(at(5999)), "nobody waits");
         beat.tell(at(5300));
-        assert!(beat.is_late(at(5300)), "the first word: something may have been sent before it");
+        assert!(
+            beat.is_late(at(5300)),
+            "the first word: something may have been sent before it"
+        );
         beat.tell(at(6310));
         assert!(!beat.is_late(at(6435)), "the first eighth");
         assert!(beat.is_late(at(6436)));
