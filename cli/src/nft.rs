@@ -7,6 +7,7 @@ use anyhow::{bail, ensure};
 use weir_gate::{Config, ConfigArgs, Rules};
 use weir_link::Address;
 use weir_meter::LinkCost;
+use weir_meter::ledger::Limit;
 
 /// Prints the rules for nftables that count the gate's link, and stop it, without the gate: pipe it to `nft -f -`
 #[derive(Debug, clap::Args)]
@@ -16,7 +17,7 @@ pub(crate) struct Args {
     /// The interface to outer
     #[arg(short, long, value_name = "NAME")]
     interface: String,
-    /// Bytes on the line after which the kernel lets nothing pass [default: meter.total]
+    /// Bytes on the line after which the kernel lets nothing pass [default: the ledger's total; without a ledger meter.total]
     #[arg(long, value_name = "BYTES")]
     cap_bytes: Option<u64>,
     /// Datagrams that have left before: the counters go on from there [default: as the ledger says]
@@ -53,10 +54,13 @@ pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
         .ledger
         .as_deref()
         .map(|path| weir_ledger::read(path, key.as_ref()));
-    let state = chain.transpose()?.map(|chain| chain.state).unwrap_or_default();
+    let chain = chain.transpose()?;
+    let total = chain.as_ref().and_then(|chain| chain.cap(Limit::Total));
+    let state = chain.map(|chain| chain.state).unwrap_or_default();
     let packets = args.datagrams.unwrap_or(state.datagrams);
     let line = args.line_bytes.unwrap_or_else(|| state.reserved.div_ceil(8));
-    let cap = args.cap_bytes.unwrap_or(config.meter.total / 8);
+    // What a gate may send from a start on is of less use here, where all that ever left counts.
+    let cap = args.cap_bytes.unwrap_or(total.unwrap_or(meter.total) / 8);
     let table = Table {
         interface: &args.interface,
         local,

@@ -1,8 +1,8 @@
 //! `weir reconcile`: do the gate, the kernel and the tap count the same? SPEC 9.3.
 //!
 //! The gate is asked before and after the others, so that what they say must lie between its two answers, whatever leaves
-//! meanwhile. What each counter has more or less than the others when it is first looked at is kept in a file: from then
-//! on all must grow alike.
+//! meanwhile; and so long before that a file that is a little old passes. What each counter has more or less than the others when
+//! it is first looked at is kept in a file: from then on all must grow alike. A counter that cannot be read counts as one that differs.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -22,9 +22,12 @@ pub(crate) struct Args {
     /// Output of `nft -j list counters netdev`, in place of asking the kernel
     #[arg(long, value_name = "FILE")]
     nft: Option<PathBuf>,
-    /// The tap's state file
+    /// The tap's state file, or a copy
     #[arg(long, value_name = "FILE")]
     tap: Option<PathBuf>,
+    /// How old what the tap's file says may be, in seconds: it is written once a second; a copy takes its time
+    #[arg(long, value_name = "SECONDS", default_value_t = 2)]
+    tap_age: u64,
     /// Where the counters stood when they were first compared; written if it is not there
     #[arg(long, value_name = "FILE")]
     baseline: PathBuf,
@@ -34,16 +37,17 @@ pub(crate) struct Args {
     /// Compare again every so many seconds, until they differ
     #[arg(long, value_name = "SECONDS")]
     every: Option<u64>,
-    /// Report only; do not cut the gate
+    /// Report only, and go on; do not cut the gate
     #[arg(long)]
     no_cut: bool,
 }
 
-/// Frames, and bytes on the line.
+/// Frames, bytes on the line, and of a counter beside the gate, frames that should not be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Count {
     frames: u64,
     bytes: u64,
+    strange: u64,
 }
 
 /// A counter beside the gate.
@@ -51,50 +55,76 @@ struct Count {
 struct Reading {
     name: &'static str,
     count: Count,
-    /// Frames that it saw and that should not be.
-    strange: u64,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     loop {
-        let before = gate(&args.gate)?;
-        let mut readings = vec![match &args.nft {
-            Some(path) => nft(&fs::read_to_string(path).with_context(|| path.display().to_string())?)?,
-            None => nft(&ask_kernel()?)?,
-        }];
-        if let Some(path) = &args.tap {
-            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            readings.push(tap(&text).with_context(|| path.display().to_string())?);
-        }
-        let after = gate(&args.gate)?;
+        let seen = look(args);
         let Some(baseline) = read_baseline(&args.baseline)? else {
-            ensure!(
-                before == after,
-                "frames leave: a first comparison needs a moment in which none does (`weir gate cut`)"
-            );
-            write_baseline(&args.baseline, after, &readings)?;
-            println!("baseline written to {}", args.baseline.display());
-            return Ok(());
+            return begin(&args.baseline, &seen?);
         };
-        let differences = compare(&baseline, [before, after], &readings, args.tolerance);
-        if !differences.is_empty() {
-            for difference in &differences {
-                eprintln!("weir: alarm: {difference}");
-            }
-            if !args.no_cut {
-                say(&args.gate, "disagree").context("the gate CANNOT BE CUT")?;
-            }
-            bail!("{} differences between counters", differences.len());
+        let wrong = match &seen {
+            Ok(seen) => compare(&baseline, seen.gate, &seen.others, args.tolerance),
+            Err(error) => vec![format!("a counter cannot be read: {error:#}")],
+        };
+        for wrong in &wrong {
+            eprintln!("weir: alarm: {wrong}");
         }
-        let Some(seconds) = args.every else {
-            println!(
-                "{} frames, {} bytes on the line: all agree",
-                after.frames, after.bytes
-            );
-            return Ok(());
-        };
-        std::thread::sleep(Duration::from_secs(seconds));
+        if !wrong.is_empty() && !args.no_cut {
+            say(&args.gate, "disagree").context("the gate CANNOT BE CUT")?;
+        }
+        match (args.every, &seen) {
+            (Some(seconds), _) if wrong.is_empty() || args.no_cut => {
+                std::thread::sleep(Duration::from_secs(seconds));
+            }
+            (None, Ok(Seen { gate: [_, gate], .. })) if wrong.is_empty() => {
+                println!(
+                    "{} frames, {} bytes on the line: all agree",
+                    gate.frames, gate.bytes
+                );
+                return Ok(());
+            }
+            _ => bail!("{} differences between counters", wrong.len()),
+        }
     }
+}
+
+/// What all counters say.
+struct Seen {
+    /// Before and after the others were read.
+    gate: [Count; 2],
+    others: Vec<Reading>,
+}
+
+fn look(args: &Args) -> Result<Seen> {
+    let before = gate(&args.gate)?;
+    let shown = |path: &Path| path.display().to_string();
+    if args.tap.is_some() {
+        // What has left until now, its file will say by then.
+        std::thread::sleep(Duration::from_secs(args.tap_age));
+    }
+    let mut others = vec![match &args.nft {
+        Some(path) => nft(&fs::read_to_string(path).with_context(|| shown(path))?)?,
+        None => nft(&ask_kernel()?)?,
+    }];
+    if let Some(path) = &args.tap {
+        let text = fs::read_to_string(path).with_context(|| shown(path))?;
+        others.push(tap(&text).with_context(|| shown(path))?);
+    }
+    let gate = [before, gate(&args.gate)?];
+    Ok(Seen { gate, others })
+}
+
+/// Writes the baseline.
+fn begin(path: &Path, seen: &Seen) -> Result<()> {
+    let [before, after] = seen.gate;
+    ensure!(
+        before == after,
+        "frames leave: a first comparison needs a moment in which none does (`weir gate cut`)"
+    );
+    write_baseline(path, after, &seen.others)?;
+    println!("baseline written to {}", path.display());
+    Ok(())
 }
 
 /// What is wrong, in words; nothing if all is well. `gate` is the gate's count before and after the others were read.
@@ -115,6 +145,7 @@ fn compare(
         Some(Count {
             frames: now.frames.checked_sub(then.frames)?,
             bytes: now.bytes.checked_sub(then.bytes)?,
+            strange: now.strange.checked_sub(then.strange)?,
         })
     };
     let [before, after] = gate.map(|count| start(GATE).and_then(|then| grown(count, then)));
@@ -124,12 +155,7 @@ fn compare(
         );
         return wrong;
     };
-    for Reading { name, count, strange } in readings {
-        if *strange > 0 {
-            wrong.push(format!(
-                "{name}: {strange} frames that should not be there, or that were not seen"
-            ));
-        }
+    for Reading { name, count } in readings {
         let Some(then) = start(name) else {
             wrong.push(format!("{name}: not in the baseline; take a new one"));
             continue;
@@ -138,6 +164,12 @@ fn compare(
             wrong.push(format!("{name}: its counters have gone back"));
             continue;
         };
+        if now.strange > 0 {
+            wrong.push(format!(
+                "{name}: {} frames that should not be there, or that were not seen",
+                now.strange
+            ));
+        }
         if now.frames > after.frames || now.bytes > after.bytes {
             wrong.push(format!(
                 "{name} has counted {} frames and {} bytes, the gate let out {} and {}",
@@ -167,6 +199,7 @@ fn gate(path: &Path) -> Result<Count> {
     Ok(Count {
         frames: value("datagrams")?,
         bytes: value("line_bytes")?,
+        strange: 0,
     })
 }
 
@@ -208,14 +241,13 @@ fn nft(text: &str) -> Result<Reading> {
         })
     };
     let ((short, _), (long, bytes)) = (counter("short")?, counter("long")?);
-    let strange = counter("over")?.0 + counter("other")?.0;
     Ok(Reading {
         name: "kernel",
         count: Count {
             frames: short + long,
             bytes: short * SHORTEST + bytes + long * AROUND,
+            strange: counter("over")?.0 + counter("other")?.0,
         },
-        strange,
     })
 }
 
@@ -232,8 +264,8 @@ fn tap(text: &str) -> Result<Reading> {
         count: Count {
             frames: value("frames")?,
             bytes: value("bytes")?,
+            strange: value("drops")? + value("joined")?,
         },
-        strange: value("drops")? + value("joined")?,
     })
 }
 
@@ -245,12 +277,14 @@ fn read_baseline(path: &Path) -> Result<Option<Vec<(String, Count)>>> {
     };
     let line = |line: &str| {
         let mut words = line.split(' ');
-        let (name, frames, bytes) = (
-            words.next()?,
-            words.next()?.parse().ok()?,
-            words.next()?.parse().ok()?,
-        );
-        Some((name.to_owned(), Count { frames, bytes }))
+        let name = words.next()?.to_owned();
+        let mut number = || words.next()?.parse().ok();
+        let count = Count {
+            frames: number()?,
+            bytes: number()?,
+            strange: number()?,
+        };
+        Some((name, count))
     };
     let lines: Option<Vec<_>> = text.lines().map(line).collect();
     let lines = lines.with_context(|| format!("{}: not a baseline", path.display()))?;
@@ -258,10 +292,16 @@ fn read_baseline(path: &Path) -> Result<Option<Vec<(String, Count)>>> {
 }
 
 fn write_baseline(path: &Path, gate: Count, readings: &[Reading]) -> Result<()> {
-    let mut text = format!("{GATE} {} {}\n", gate.frames, gate.bytes);
-    for Reading { name, count, .. } in readings {
-        text += &format!("{name} {} {}\n", count.frames, count.bytes);
-    }
+    let all = readings.iter().map(|reading| (reading.name, reading.count));
+    let lines = [(GATE, gate)].into_iter().chain(all).map(|(name, count)| {
+        let Count {
+            frames,
+            bytes,
+            strange,
+        } = count;
+        format!("{name} {frames} {bytes} {strange}\n")
+    });
+    let text: String = lines.collect();
     fs::write(path, text).with_context(|| path.display().to_string())
 }
 
@@ -276,22 +316,26 @@ mod tests {
     use super::*;
 
     const fn count(frames: u64, bytes: u64) -> Count {
-        Count { frames, bytes }
+        Count {
+            frames,
+            bytes,
+            strange: 0,
+        }
+    }
+
+    const fn strange(count: Count, strange: u64) -> Count {
+        Count { strange, ..count }
     }
 
     fn reading(name: &'static str, count: Count) -> Reading {
-        Reading {
-            name,
-            count,
-            strange: 0,
-        }
+        Reading { name, count }
     }
 
     fn baseline() -> Vec<(String, Count)> {
         [
             (GATE, count(10, 1000)),
             ("kernel", count(110, 11_000)),
-            ("tap", count(0, 0)),
+            ("tap", strange(count(0, 0), 2)),
         ]
         .map(|(name, count)| (name.to_owned(), count))
         .to_vec()
@@ -299,7 +343,7 @@ mod tests {
 
     /// What `compare` says of a kernel and a tap.
     fn said(kernel: Count, tap: Count, tolerance: u64) -> String {
-        let readings = [reading("kernel", kernel), reading("tap", tap)];
+        let readings = [reading("kernel", kernel), reading("tap", strange(tap, 2))];
         compare(
             &baseline(),
             [count(20, 2000), count(22, 2200)],
@@ -327,11 +371,11 @@ mod tests {
         );
         assert_eq!(said(count(120, 12_000), count(9, 900), 1), "", "one may be lost");
         assert!(said(count(109, 11_000), count(10, 1000), 0).contains("kernel: its counters have gone back"));
-        let strange = Reading {
-            strange: 1,
-            ..reading("tap", count(10, 1000))
-        };
-        assert!(compare(&baseline(), [count(20, 2000); 2], &[strange], 0)[0].contains("should not be there"));
+        // Two were there when the baseline was taken.
+        let third = reading("tap", strange(count(10, 1000), 3));
+        assert!(
+            compare(&baseline(), [count(20, 2000); 2], &[third], 0)[0].contains("tap: 1 frames that should")
+        );
         let late = reading("receipts", count(10, 1000));
         assert!(compare(&baseline(), [count(20, 2000); 2], &[late], 0)[0].contains("not in the baseline"));
         assert!(
@@ -348,10 +392,10 @@ mod tests {
             {"counter": {"family": "netdev", "name": "over", "table": "weir_gate", "packets": 0, "bytes": 0}},
             {"counter": {"family": "netdev", "name": "other", "table": "weir_gate", "packets": 5, "bytes": 1}}]}"#;
         let kernel = nft(text).unwrap();
-        assert_eq!((kernel.count, kernel.strange), (count(5, 3 * 84 + 200 + 48), 5));
+        assert_eq!(kernel.count, strange(count(5, 3 * 84 + 200 + 48), 5));
         assert!(nft("{}").unwrap_err().to_string().contains("short"));
         let tapped = tap("frames 5\nbytes 500\ndrops 1\njoined 0\nreserved 9\n").unwrap();
-        assert_eq!((tapped.count, tapped.strange), (count(5, 500), 1));
+        assert_eq!(tapped.count, strange(count(5, 500), 1));
         assert!(tap("frames 5\n").is_err());
     }
 
@@ -363,11 +407,14 @@ mod tests {
         write_baseline(
             &path,
             count(10, 1000),
-            &[reading("kernel", count(110, 11_000)), reading("tap", count(0, 0))],
+            &[
+                reading("kernel", count(110, 11_000)),
+                reading("tap", strange(count(0, 0), 2)),
+            ],
         )
         .unwrap();
         assert_eq!(read_baseline(&path).unwrap().unwrap(), baseline());
-        fs::write(&path, "gate 1\n").unwrap();
+        fs::write(&path, "gate 1 2\n").unwrap();
         assert!(read_baseline(&path).is_err());
     }
 }

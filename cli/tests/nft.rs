@@ -1,8 +1,11 @@
 //! The rules that `weir gate nft` prints.
 
+use std::path::Path;
 use std::process::Command;
 
+use weir_ledger::Paths;
 use weir_meter::LinkCost;
+use weir_meter::ledger::{Cap, Genesis, Limit};
 use weir_wire::{Parameters, Shape};
 
 /// Frames have MAC, IP and UDP headers as the kernel counts them.
@@ -11,9 +14,14 @@ const HEADERS: u64 = 14 + 20 + 8;
 /// The table for a shape, with flags.
 fn table(shape: &str, mtu: u16, flags: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("gate.toml");
+    table_of(folder.path(), shape, mtu, "", flags)
+}
+
+/// The same, where the configuration says `meter` in its section of that name.
+fn table_of(folder: &Path, shape: &str, mtu: u16, meter: &str, flags: &[&str]) -> String {
+    let path = folder.join("gate.toml");
     let text = format!(
-        "[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n"
+        "[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n[meter]\n{meter}"
     );
     std::fs::write(&path, text).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_weir"))
@@ -72,4 +80,32 @@ fn with_one_length_the_quota_is_the_cap_and_counts_go_on() {
     assert_eq!(number(&text, "counter long { packets 3 bytes "), 3 * counted);
     assert!(text.contains("hook egress device \"eth1\""));
     assert!(text.contains("ip saddr 10.0.1.1 ip daddr 10.0.1.2 udp sport 7004 udp dport 7002 goto link"));
+}
+
+#[test]
+fn cap_and_counters_are_the_ledgers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ledger, witness) = (folder.path().join("ledger"), folder.path().join("witness"));
+    let line = 400 + HEADERS + 24;
+    let genesis = Genesis {
+        id: [7; 32],
+        weights: [8; 32],
+        operators: vec![],
+        threshold: 0,
+        caps: vec![Cap {
+            limit: Limit::Total,
+            bits: 1_000_000 * line * 8,
+        }],
+        spent: 600_000 * line * 8,
+    };
+    let paths = Paths {
+        ledger: ledger.clone(),
+        witnesses: vec![witness],
+    };
+    weir_ledger::init(&paths, weir_ledger::moment().unwrap(), None, &genesis).unwrap();
+    // What one start may send is less than what has left already.
+    let meter = format!("total = 8000\nledger = {ledger:?}\n");
+    let text = table_of(folder.path(), "constant", 400, &meter, &[]);
+    assert_eq!(number(&text, "quota cap { over "), 1_000_000 * (400 + HEADERS));
+    assert_eq!(number(&text, "bytes used "), 600_000 * (400 + HEADERS));
 }

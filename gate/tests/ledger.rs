@@ -151,6 +151,11 @@ fn outers_word_is_a_witness_at_the_start() {
         let spent = lab.status("spent_bits ");
         assert!((300_000..310_000).contains(&spent), "{spent}");
         assert!(lab.ask("status").unwrap().starts_with("state open"));
+        let log = fs::read_to_string(lab.path("log")).unwrap();
+        assert!(
+            log.contains("alarm: outer has had more than the ledger reserved"),
+            "{log}"
+        );
         gate.kill().unwrap();
         gate.wait().unwrap();
     });

@@ -118,8 +118,14 @@ impl<L: Link> Io<L> {
 
     /// Lets out what is due and what the budget allows.
     fn transmit(&mut self, out: &mut Vec<u8>) -> anyhow::Result<()> {
-        let now = self.clock.now();
-        while let Some(transmit) = self.pump.poll_transmit(now, out) {
+        loop {
+            // Anew for each: a ledger that had to reserve takes its time, and what is late for a gate must wait.
+            let now = self.clock.now();
+            let Some(transmit) = self.pump.poll_transmit(now, out) else {
+                // The disk has until the next tick.
+                self.governor.prepare(self.clock.since_boot(now));
+                return Ok(());
+            };
             let purpose = governed_purpose(transmit.purpose);
             match self
                 .governor
@@ -154,7 +160,6 @@ impl<L: Link> Io<L> {
             // What was refused for now is lost to the session: outer asks again.
             self.pump.left(now, transmit);
         }
-        Ok(())
     }
 
     fn hand_over(&mut self) {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -85,7 +85,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             }
         }
         verdict = count.verdict();
-        state.keep(count.total(), is_pause)?;
+        state.keep(count.total())?;
     }
     if verdict != Verdict::Go {
         // First of all the link; whatever else fails is said afterwards.
@@ -108,13 +108,11 @@ fn run(args: &Args) -> Result<ExitCode> {
 
 /// Counts what has come and still waits in the socket.
 fn drain(tap: &Tap, count: &mut Count) -> Result<()> {
-    let mut pauses = 0;
-    // The first may be a signal, or the news that the interface is down.
-    for _ in 0..WAITING_MAX {
-        match tap.next().context("receive")? {
-            Event::Frame(len) => count.frame(len),
-            Event::Nothing if pauses == 1 => break,
-            Event::Nothing => pauses += 1,
+    let begun = Instant::now();
+    // Steady traffic has no pause that could be waited for.
+    while begun.elapsed() < DRAIN {
+        if let Event::Frame(len) = tap.next().context("receive")? {
+            count.frame(len);
         }
     }
     count.drops(tap.drops().context("statistics")?);
@@ -124,5 +122,5 @@ fn drain(tap: &Tap, count: &mut Count) -> Result<()> {
 /// The longest time without a look at signals and drops.
 const WAIT: Duration = Duration::from_millis(100);
 const LOOK_EVERY: u64 = 1024;
-/// Frames that a socket's buffer can hold.
-const WAITING_MAX: u32 = 1 << 20;
+/// Time in which all is read that a socket's buffer can hold.
+const DRAIN: Duration = Duration::from_millis(500);

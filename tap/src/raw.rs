@@ -86,19 +86,12 @@ impl Tap {
                 libc::MSG_TRUNC,
             )
         };
+        // None in time, a signal, or the interface is down and may come up again.
+        let quiet = [libc::EAGAIN, libc::EINTR, libc::ENETDOWN].map(Some);
         match usize::try_from(len) {
             Ok(len) => Ok(Event::Frame(len)),
             Err(_) => match io::Error::last_os_error() {
-                error
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) =>
-                {
-                    Ok(Event::Nothing)
-                }
-                // The interface is down; it may come up again.
-                error if error.raw_os_error() == Some(libc::ENETDOWN) => Ok(Event::Nothing),
+                error if quiet.contains(&error.raw_os_error()) => Ok(Event::Nothing),
                 error => Err(error),
             },
         }

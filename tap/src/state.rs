@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -15,6 +16,7 @@ pub(crate) struct State {
     counted: Total,
     /// Bytes that the file speaks for.
     reserved: u64,
+    written: Instant,
 }
 
 impl State {
@@ -30,8 +32,9 @@ impl State {
             path: path.to_owned(),
             counted,
             reserved: 0,
+            written: Instant::now(),
         };
-        state.keep(counted, false)?;
+        state.keep(counted)?;
         Ok(state)
     }
 
@@ -39,10 +42,10 @@ impl State {
         self.counted
     }
 
-    /// Sees to it that the file speaks for all of `total`. In a pause it is brought up to date, for those who read it.
-    pub(crate) fn keep(&mut self, total: Total, pause: bool) -> Result<()> {
-        let news = pause && total != self.counted;
-        if total.bytes >= self.reserved || news {
+    /// Sees to it that the file speaks for all of `total`, and is soon up to date for those who read it.
+    pub(crate) fn keep(&mut self, total: Total) -> Result<()> {
+        let is_old = total != self.counted && self.written.elapsed() >= AGE;
+        if total.bytes >= self.reserved || is_old {
             self.reserved = total.bytes.saturating_add(BLOCK);
             self.write(total, self.reserved)?;
         }
@@ -55,7 +58,7 @@ impl State {
     }
 
     fn write(&mut self, total: Total, reserved: u64) -> Result<()> {
-        self.counted = total;
+        (self.counted, self.written) = (total, Instant::now());
         let text = format!(
             "frames {}\nbytes {}\ndrops {}\njoined {}\nreserved {reserved}\n",
             total.frames, total.bytes, total.drops, total.joined
@@ -96,5 +99,7 @@ fn parse(text: &str) -> Result<Total> {
     })
 }
 
+/// How old what the file says of the past may be, up to the next look: `weir reconcile` counts on two seconds.
+const AGE: Duration = Duration::from_secs(1);
 /// Bytes on the line that the file speaks for in advance.
 const BLOCK: u64 = 1 << 20;

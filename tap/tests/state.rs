@@ -34,16 +34,31 @@ fn a_crash_counts_too_much_and_a_clean_end_exactly() {
     let folder = folder("state");
     let path = folder.join("tap");
     let mut state = State::open(&path).unwrap();
-    state.keep(total(1, 84), false).unwrap();
+    state.keep(total(1, 84)).unwrap();
     // A crash here.
     assert_eq!(State::open(&path).unwrap().counted().bytes, BLOCK);
     let mut state = State::open(&path).unwrap();
     let before = state.counted().bytes;
     assert!(before >= BLOCK);
-    state.keep(total(5, before + 3 * BLOCK), false).unwrap();
+    state.keep(total(5, before + 3 * BLOCK)).unwrap();
     assert!(State::open(&path).unwrap().counted().bytes > before + 3 * BLOCK);
     state.close(total(6, 777)).unwrap();
     assert_eq!(State::open(&path).unwrap().counted(), total(6, 777));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_was_counted_a_second_ago_is_in_the_file() {
+    let folder = folder("age");
+    let path = folder.join("tap");
+    let mut state = State::open(&path).unwrap();
+    let said = || fs::read_to_string(&path).unwrap();
+    state.keep(total(1, 84)).unwrap();
+    assert!(said().starts_with("frames 0\nbytes 0\n"), "{}", said());
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    // However steady the traffic is.
+    state.keep(total(2, 168)).unwrap();
+    assert!(said().starts_with("frames 2\nbytes 168\n"), "{}", said());
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -20,15 +20,6 @@ def answers(pair, seeds):
     return [openai_client.chat(api, seed=seed, temperature=1.0)[0] for seed in seeds]
 
 
-def until(what, seconds, question):
-    """Waits for an answer that is true; fails with `what` if none comes in time."""
-    end = time.monotonic() + seconds
-    while not (answer := question()):
-        assert time.monotonic() < end, f"{what}: not after {seconds} s"
-        time.sleep(0.05)
-    return answer
-
-
 def flipped(rng, datagram):
     """A copy with one to three wrong bits."""
     copy = bytearray(datagram)
@@ -94,8 +85,8 @@ def foreign_datagrams(weir):
         assert noisy == wanted, (wanted, noisy)
         assert count > 200, f"only {count} datagrams of noise each way"
         # A crowded receive queue may have lost a few.
-        until("outer has received it", 5, lambda: pair.metrics()["datagrams_received_total"] >= 0.9 * between.egress.sent)
-        until("inner has received it", 5, lambda: received(pair.inner) >= 0.9 * between.inward.sent)
+        servers.until("outer has received it", 5, lambda: pair.metrics()["datagrams_received_total"] >= 0.9 * between.egress.sent)
+        servers.until("inner has received it", 5, lambda: received(pair.inner) >= 0.9 * between.inward.sent)
         after = pair.metrics()
         dropped = after["datagrams_dropped_total"] - before["datagrams_dropped_total"]
         assert dropped >= 0.9 * count, f"{count} datagrams of noise came to outer, and it dropped {dropped}"
@@ -138,7 +129,7 @@ def no_repeats_left(weir):
         pair.wait_until(200)
         thread, fate = openai_client.endless(pair)
         lost = between.egress.drop_one(relay.is_frame)
-        until("inner gives the session up", 10, lambda: "session given up" in pair.inner.log())
+        servers.until("inner gives the session up", 10, lambda: "session given up" in pair.inner.log())
         recovered(pair, 2)
         assert answers(pair, [1])[0]
         thread.join(1)
@@ -172,7 +163,7 @@ def forged_first_frame(weir):
             return relay.keep(datagram)
 
         between.egress.act, between.inward.act = egress, inward
-        until("the first session is open", 30, lambda: forged)
+        servers.until("the first session is open", 30, lambda: forged)
         recovered(pair, 2)
         armed.set()
         try:
@@ -189,5 +180,5 @@ def forged_first_frame(weir):
 def recovered(pair, sessions):
     """Waits until so many sessions have been open, and the last one is."""
     start = time.monotonic()
-    until(f"session {sessions}", 10, lambda: pair.metrics()["sessions_total"] == sessions and pair.health()[0] == 200)
+    servers.until(f"session {sessions}", 10, lambda: pair.metrics()["sessions_total"] == sessions and pair.health()[0] == 200)
     print(f"     session {sessions} is open after {time.monotonic() - start:.1f} s")

@@ -62,14 +62,14 @@ def inner_is_killed(weir):
                 before = len(between.egress.seen)
                 if kill > 0:
                     pair.start_inner()
-                badlink.until("a session is open", 30, lambda: any(map(is_welcome, between.egress.seen[before:])))
+                servers.until("a session is open", 30, lambda: any(map(is_welcome, between.egress.seen[before:])))
                 pair.wait_until(200)
                 before = len(between.egress.seen)
                 users = [threading.Thread(target=answer, args=(pair, seed), daemon=True) for seed in range(4)]
                 for user in users:
                     user.start()
                 # Answers are on their way when it dies.
-                badlink.until("a frame has come", 20, lambda: any(map(relay.is_frame, between.egress.seen[before:])))
+                servers.until("a frame has come", 20, lambda: any(map(relay.is_frame, between.egress.seen[before:])))
                 time.sleep(rng.random() * 0.3)
                 pair.inner.kill()
                 time.sleep(0.05)

@@ -110,10 +110,10 @@ def slow_reader(weir):
         body = json.dumps(ask | {"max_tokens": 150, "stream": True}).encode()
         head = f"POST /v1/completions HTTP/1.0\r\nAuthorization: Bearer {servers.KEY}\r\nContent-Length: {len(body)}\r\n\r\n"
         reader.sendall(head.encode() + body)
-        badlink.until("the slow reader's answer has begun", 20, lambda: pair.metrics()["tokens_total"] > 0)
+        servers.until("the slow reader's answer has begun", 20, lambda: pair.metrics()["tokens_total"] > 0)
         status, said = servers.fetch(url, ask | {"max_tokens": 2})
         assert status == 429, f"two requests in one slot: {status} {said[:200]}"
-        badlink.until("its answer is complete", 20, lambda: pair.metrics()["answered_total"] == 1)
+        servers.until("its answer is complete", 20, lambda: pair.metrics()["answered_total"] == 1)
         status, said = servers.fetch(url, ask | {"max_tokens": 2})
         assert status == 200, f"after the answer: {status} {said[:200]}"
         queued, answer = in_flight(reader), b""

@@ -139,3 +139,12 @@ def fetch(url, body=None, key=KEY, content_type="application/json"):
         return error.code, error.read().decode()
     except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
         return 0, str(error)
+
+
+def until(what, seconds, question):
+    """Waits for an answer that is true; fails with `what` if none comes in time."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < end, f"{what}: not after {seconds} s"
+        time.sleep(0.05)
+    return answer

@@ -146,7 +146,8 @@ impl Gate {
     /// Does what is due now: the word to inner or a reading, and after the last one the tick.
     fn beat(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
         let (now, last) = (micros(), self.due - 2 * self.guard());
-        if !self.told && now >= self.due - self.lead() {
+        // Of a tick that has begun, inner need not hear any more: it has gone by its own count.
+        if !self.told && (self.due - self.lead()..self.due).contains(&now) {
             self.tell()?;
             // Unless the tick is near, what has come waits for a moment that is meant for reading, whenever it came.
             if now < last {

@@ -76,9 +76,18 @@ impl Lab {
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_weir-gate"))
             .args([Path::new("run"), "--config".as_ref(), &self.path("gate.toml")])
-            .stderr(Stdio::null())
+            .stderr(self.log())
             .spawn()
             .unwrap()
+    }
+
+    /// What the gates have said, one after the other.
+    fn log(&self) -> Stdio {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path("log"));
+        log.unwrap().into()
     }
 
     /// A gate that listens.

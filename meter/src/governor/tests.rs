@@ -155,6 +155,26 @@ fn no_share_means_none() {
 }
 
 #[test]
+fn repeats_and_handshakes_have_a_rate_of_their_own() {
+    let mut governor = governor(Limits {
+        burst: 100 * SHORT,
+        total: 1 << 50,
+        handshake_percent: 2,
+        ..limits()
+    });
+    for (purpose, share, refused) in [
+        (Purpose::Repeat, 10, Refused::RepeatRate),
+        (Purpose::Handshake, 2, Refused::HandshakeRate),
+    ] {
+        for _ in 0..share {
+            assert!(goes(governor.release(0, 0, purpose)));
+        }
+        assert_eq!(refusal(governor.release(0, 0, purpose)), refused);
+    }
+    assert!(goes(governor.release(0, 0, Purpose::Frame)));
+}
+
+#[test]
 fn sizes_that_can_never_leave_are_refused_by_name() {
     let mut governor = governor(limits());
     assert_eq!(

@@ -210,6 +210,15 @@ fn records_of_the_right_hash_and_the_wrong_content() {
     assert_eq!(forge(Entry::Id { id: [0; 32] }, |_| {}), Flaw::Place);
     assert_eq!(forge(raise, |_| {}), Flaw::Counts);
     assert_eq!(forge(raise, |state| state.order += 1), Flaw::Counts);
+    // No record that is: a window has a length.
+    let no_window = Entry::Cap {
+        cap: Cap {
+            limit: Limit::Window(0),
+            bits: 1,
+        },
+        order: NO_ORDER,
+    };
+    assert_eq!(forge(no_window, |_| {}), Flaw::Form);
     let lower = |state: &mut State| state.spent -= 1;
     let open = |change: fn(&mut State)| {
         // A start that takes something back.

@@ -1,0 +1,260 @@
+//! The gate as a process: every cut and every alarm that an operator may read fires.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lab::Lab;
+use weir_meter::Echo;
+use weir_wire::Parameters;
+use weir_wire::inward::{Body, Inward};
+
+mod lab;
+
+/// A gate that runs, and what it says.
+struct Running {
+    lab: Lab,
+    gate: Child,
+}
+
+impl Running {
+    /// `more` is what the configuration says after `[meter]`.
+    fn new(session: &str, meter: &str, more: &str) -> Self {
+        let lab = Lab::new(1 << 40, session, meter);
+        fs::write(lab.path("key"), "05".repeat(32)).unwrap();
+        change(&lab, |text| {
+            text + &more.replace("KEY", &format!("{:?}", lab.path("key")))
+        });
+        let gate = lab.start();
+        Self { lab, gate }
+    }
+
+    /// Waits until the gate has said these words.
+    fn says(&self, words: &str) {
+        self.until(words, || {
+            fs::read_to_string(self.lab.path("log")).unwrap().contains(words)
+        });
+    }
+
+    fn is_cut(&self, why: &str) {
+        self.says(&format!("alarm: cut, nothing leaves any more: {why}"));
+        let state = format!("state cut: {why}\n");
+        assert!(self.lab.ask("status").unwrap().starts_with(&state));
+    }
+
+    fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            let log = fs::read_to_string(self.lab.path("log")).unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(20), "not {what}:\n{log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.gate.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.gate.kill();
+        let _ = self.gate.wait();
+    }
+}
+
+fn change(lab: &Lab, how: impl FnOnce(String) -> String) {
+    let path = lab.path("gate.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, how(text)).unwrap();
+}
+
+#[test]
+fn counters_that_disagree_cut() {
+    let receipts = "[receipts]\nkey = KEY\n";
+    let running = Running::new("tick_ms = 5", "", receipts);
+    // `weir reconcile` says this.
+    assert_eq!(running.lab.ask("disagree").unwrap(), "done\n");
+    running.is_cut("counters disagree");
+    // What a stranger sends to inner's side does not count as inner's.
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger
+        .send_to(&[9; 9], ("127.0.0.1", running.lab.inside))
+        .unwrap();
+    running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+    running.until("read", || running.lab.status("offered ") > 0);
+    assert_eq!(
+        (running.lab.status("offered "), running.lab.status("dropped_cut ")),
+        (1, 1)
+    );
+    assert_eq!(running.lab.ask("resume").unwrap(), "done\n");
+    assert!(running.lab.ask("status").unwrap().starts_with("state open"));
+    // Outer has had what never left. What it has had before its first word, nobody here knows.
+    for number in 1..=2 {
+        let echo = Echo {
+            ledger: [7; 32],
+            number,
+            datagrams: number,
+            bits: number * 672,
+        };
+        let (mut word, receipt) = (vec![], echo.seal(&[5; 32]));
+        let inward = Inward {
+            format: Parameters::default().format,
+            session: 0,
+            body: Body::Receipt(&receipt),
+        };
+        inward.emit(&mut word);
+        let gate = ("127.0.0.1", running.lab.outside);
+        running.lab.outer.send_to(&word, gate).unwrap();
+    }
+    running.says("alarm: outer has received 1 datagrams and 672 bits, the gate let out 0 and 0");
+    running.is_cut("counters disagree");
+}
+
+#[test]
+fn outers_silence_cuts() {
+    let running = Running::new("tick_ms = 5", "", "[receipts]\nkey = KEY\nsilence_s = 1\n");
+    running.says("alarm: no receipt of outer's for too long");
+    running.is_cut("counters disagree");
+}
+
+#[test]
+fn a_disk_that_fails_cuts() {
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "");
+    // No file of its own may grow beyond the ledger and two blocks of 1,024 bytes.
+    let most = fs::metadata(lab.path("ledger")).unwrap().len() / 1024 + 2;
+    let script = format!("trap '' XFSZ; ulimit -f {most}; exec \"$@\"");
+    let log = fs::File::create(lab.path("log")).unwrap();
+    let gate = Command::new("bash")
+        .args([
+            "-c",
+            &script,
+            "gate",
+            env!("CARGO_BIN_EXE_weir-gate"),
+            "run",
+            "--config",
+        ])
+        .arg(lab.path("gate.toml"))
+        .stderr(Stdio::from(log))
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let running = Running { lab, gate };
+    running.until("started", || running.lab.ask("status").is_some());
+    running.until("cut", || {
+        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+        running
+            .lab
+            .ask("status")
+            .unwrap()
+            .starts_with("state cut: the ledger cannot be written")
+    });
+    running.is_cut("the ledger cannot be written");
+}
+
+#[test]
+fn what_is_dropped_is_said() {
+    // Room for one long frame a tick.
+    let running = Running::new("tick_ms = 300\nbatches = 3", "", "[rules]\nqueue_bytes = 1472\n");
+    running.until("said", || {
+        for id in 0..3 {
+            let mut frame = [1; 900];
+            frame[0] = id;
+            running.lab.inner.send(&frame).unwrap();
+        }
+        let log = fs::read_to_string(running.lab.path("log")).unwrap();
+        log.contains("frames did not fit the queue")
+    });
+    // A rate of next to nothing.
+    let running = Running::new("tick_ms = 5", "rate = 1\nburst = 20000", "");
+    running.until("said", || {
+        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+        let log = fs::read_to_string(running.lab.path("log")).unwrap();
+        log.contains("frames were over the rate")
+    });
+}
+
+#[test]
+fn absent_pieces_and_a_gate_that_was_stopped_are_said() {
+    let session = "tick_ms = 20\nshape = \"constant\"\nmtu = 100";
+    let running = Running::new(
+        session,
+        "rate = 10000000\nburst = 10000000",
+        "[rules]\nabsent = 4294967295\n",
+    );
+    running.says("pieces were absent");
+    running.signal("-STOP");
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal("-CONT");
+    running.says("ticks were missed");
+    running.says("ticks were late");
+    assert!(running.lab.status("ticks_missed ") > 0 && running.lab.status("released_absent ") > 0);
+    assert!(running.lab.ask("status").unwrap().starts_with("state open"));
+}
+
+#[test]
+fn a_link_that_takes_nothing_is_said() {
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "");
+    // Nobody is at the other end.
+    change(&lab, |text| {
+        let (before, rest) = text.split_once("[outside]").unwrap();
+        let (_, after) = rest.split_once("[session]").unwrap();
+        let at = |name| format!("unix://{}", lab.path(name).display());
+        let (local, peer) = (at("near"), at("far"));
+        format!("{before}[outside]\nlocal = {local:?}\npeer = {peer:?}\n[session]{after}")
+    });
+    let gate = lab.start();
+    let running = Running { lab, gate };
+    running.until("said", || {
+        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+        let log = fs::read_to_string(running.lab.path("log")).unwrap();
+        log.contains("frames were not taken by the link")
+    });
+}
+
+#[test]
+fn a_gate_without_a_ledger_says_so() {
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "");
+    change(&lab, |text| {
+        let lines = text.lines().filter(|line| {
+            !["ledger", "witnesses", "block"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    let gate = lab.start();
+    Running { lab, gate }.says("alarm: NO LEDGER");
+}
+
+#[test]
+fn a_start_that_is_refused_says_why() {
+    let refused = |lab: &Lab, code, words: &str| {
+        let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
+            .args([Path::new("run"), "--config".as_ref(), &lab.path("gate.toml")])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(
+            done.status.code() == Some(code) && said.contains(words),
+            "{code}: {said}"
+        );
+    };
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "");
+    fs::write(lab.path("gate.sock"), "somebody's").unwrap();
+    refused(&lab, 1, "gate.sock: there is a file");
+    assert_eq!(fs::read_to_string(lab.path("gate.sock")).unwrap(), "somebody's");
+
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "burst = 100");
+    refused(&lab, 1, "meter.burst");
+
+    let lab = Lab::new(1 << 40, "tick_ms = 5", "");
+    let key = lab.path("key");
+    change(&lab, |text| format!("{text}[receipts]\nkey = {key:?}\n"));
+    refused(&lab, 31, "key");
+    fs::write(&key, "no key").unwrap();
+    refused(&lab, 32, "not a key");
+}
