@@ -60,7 +60,7 @@ pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
     let packets = args.datagrams.unwrap_or(state.datagrams);
     let line = args.line_bytes.unwrap_or_else(|| state.reserved.div_ceil(8));
     // What a gate may send from a start on is of less use here, where all that ever left counts.
-    let cap = args.cap_bytes.unwrap_or(total.unwrap_or(meter.total) / 8);
+    let cap = args.cap_bytes.unwrap_or_else(|| total.unwrap_or(meter.total) / 8);
     let table = Table {
         interface: &args.interface,
         local,

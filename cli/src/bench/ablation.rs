@@ -206,8 +206,8 @@ const STEPS: [(&str, Parts); 5] = {
         ..network
     };
     [
-        ("sharpened, fixed weights", sharpened),
-        ("seeded, fixed weights", seeded),
+        ("sharpened", sharpened),
+        ("seeded", seeded),
         ("+ network", network),
         ("+ history of the answer", history),
         ("+ weights learned", Parts::ALL),
