@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::Lab;
 use weir_meter::Echo;
@@ -45,12 +45,14 @@ impl Running {
     }
 
     fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !is_so() {
-            let log = fs::read_to_string(self.lab.path("log")).unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(20), "not {what}:\n{log}");
+        for _ in 0..2_000 {
+            if is_so() {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        let log = fs::read_to_string(self.lab.path("log")).unwrap();
+        panic!("not {what}:\n{log}");
     }
 
     fn signal(&self, name: &str) {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
@@ -46,13 +46,10 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("weir-tap: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    run(&Args::parse()).unwrap_or_else(|error| {
+        eprintln!("weir-tap: {error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 fn run(args: &Args) -> Result<ExitCode> {
@@ -87,28 +84,26 @@ fn run(args: &Args) -> Result<ExitCode> {
         verdict = count.verdict();
         state.keep(count.total())?;
     }
+    let mut down = Ok(());
     if verdict != Verdict::Go {
         // First of all the link; whatever else fails is said afterwards.
-        let down = tap
+        down = tap
             .down()
             .with_context(|| format!("interface {} CANNOT BE TAKEN DOWN", args.interface));
         eprintln!(
             "weir-tap: alarm: {verdict}: interface {} goes down",
             args.interface
         );
-        drain(&tap, &mut count)?;
-        state.close(count.total())?;
-        down?;
-        return Ok(ExitCode::from(3));
     }
     drain(&tap, &mut count)?;
     state.close(count.total())?;
-    Ok(ExitCode::SUCCESS)
+    down?;
+    Ok(ExitCode::from(if verdict == Verdict::Go { 0 } else { 3 }))
 }
 
 /// Counts what has come and still waits in the socket.
 fn drain(tap: &Tap, count: &mut Count) -> Result<()> {
-    let begun = Instant::now();
+    let begun = state::now();
     // Steady traffic has no pause that could be waited for.
     while begun.elapsed() < DRAIN {
         if let Event::Frame(len) = tap.next().context("receive")? {

@@ -32,7 +32,7 @@ impl State {
             path: path.to_owned(),
             counted,
             reserved: 0,
-            written: Instant::now(),
+            written: now(),
         };
         state.keep(counted)?;
         Ok(state)
@@ -58,7 +58,7 @@ impl State {
     }
 
     fn write(&mut self, total: Total, reserved: u64) -> Result<()> {
-        (self.counted, self.written) = (total, Instant::now());
+        (self.counted, self.written) = (total, now());
         let text = format!(
             "frames {}\nbytes {}\ndrops {}\njoined {}\nreserved {reserved}\n",
             total.frames, total.bytes, total.drops, total.joined
@@ -97,6 +97,12 @@ fn parse(text: &str) -> Result<Total> {
         drops,
         joined,
     })
+}
+
+/// The only look at a clock.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// How old what the file says of the past may be, up to the next look: `weir reconcile` counts on two seconds.
