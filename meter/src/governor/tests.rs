@@ -157,14 +157,14 @@ fn no_share_means_none() {
 #[test]
 fn repeats_and_handshakes_have_a_rate_of_their_own() {
     let mut governor = governor(Limits {
-        burst: 100 * SHORT,
+        burst: 1_000 * SHORT,
         total: 1 << 50,
         handshake_percent: 2,
         ..limits()
     });
     for (purpose, share, refused) in [
-        (Purpose::Repeat, 10, Refused::RepeatRate),
-        (Purpose::Handshake, 2, Refused::HandshakeRate),
+        (Purpose::Repeat, 100, Refused::RepeatRate),
+        (Purpose::Handshake, 20, Refused::HandshakeRate),
     ] {
         for _ in 0..share {
             assert!(goes(governor.release(0, 0, purpose)));
