@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use weir_ledger::Paths;
 use weir_meter::LinkCost;
-use weir_meter::ledger::{Cap, Genesis, Limit};
 use weir_wire::{Parameters, Shape};
 
 /// Frames have MAC, IP and UDP headers as the kernel counts them.
@@ -87,22 +85,15 @@ fn cap_and_counters_are_the_ledgers() {
     let folder = tempfile::tempdir().unwrap();
     let (ledger, witness) = (folder.path().join("ledger"), folder.path().join("witness"));
     let line = 400 + HEADERS + 24;
-    let genesis = Genesis {
-        id: [7; 32],
-        weights: [8; 32],
-        operators: vec![],
-        threshold: 0,
-        caps: vec![Cap {
-            limit: Limit::Total,
-            bits: 1_000_000 * line * 8,
-        }],
-        spent: 600_000 * line * 8,
-    };
-    let paths = Paths {
-        ledger: ledger.clone(),
-        witnesses: vec![witness],
-    };
-    weir_ledger::init(&paths, weir_ledger::moment().unwrap(), None, &genesis).unwrap();
+    let [total, spent] = [1_000_000, 600_000].map(|datagrams: u64| (datagrams * line * 8).to_string());
+    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+        .args(["ledger", "init", "--total", &total, "--spent", &spent])
+        .args(["--weights-hash", &"08".repeat(32), "--weights-bytes", "1"])
+        .arg("--witness")
+        .args([&witness, &ledger])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     // What one start may send is less than what has left already.
     let meter = format!("total = 8000\nledger = {ledger:?}\n");
     let text = table_of(folder.path(), "constant", 400, &meter, &[]);

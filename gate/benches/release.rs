@@ -46,7 +46,7 @@ fn independence(ticks: u64) -> bool {
     let sink = Sink::new();
     let mut seen = Vec::with_capacity(ticks as usize);
     let mut lot = Lot(0x1234_5678_9abc_def1);
-    let mut overslept = BTreeSet::new();
+    let mut overslept = Overslept::new(TICK);
     let first = now() / TICK + 50;
     for tick in first..first + ticks {
         let is_late = lot.draw() >> 63 == 1;
@@ -60,17 +60,14 @@ fn independence(ticks: u64) -> bool {
             sink.drain();
         }
         // Whichever of the two it was: what is left out must not depend on the lot.
-        if now() > due - last_reading(TICK) {
-            overslept.insert(due);
-            overslept.insert(due + TICK);
-        }
+        overslept.look(due);
         lab.listen(due + TICK / 10, |due, delay, is_late| {
-            if !overslept.contains(&due) {
+            if !overslept.has(due) {
                 seen.push((delay, is_late));
             }
         });
     }
-    let uncounted = overslept.range(..=(first + ticks) * TICK).count();
+    let uncounted = overslept.until((first + ticks) * TICK);
     let ticks = ticks - uncounted as u64;
     seen.sort_unstable();
     let count = seen.len();
@@ -143,7 +140,7 @@ fn throughput(ticks: u64) -> bool {
     let lab = Lab::start("tick_ms = 1\nbatches = 100\nmtu = 64", "queue_bytes = 65536");
     let first = now() / TICK + 100;
     let (cpu, mut before) = (lab.cpu(), 0);
-    let mut overslept = BTreeSet::new();
+    let mut overslept = Overslept::new(TICK);
     let mut delays = Vec::with_capacity(ticks as usize * 100);
     for tick in first..=first + ticks {
         if tick == first + ticks / 10 {
@@ -151,7 +148,7 @@ fn throughput(ticks: u64) -> bool {
         }
         // What comes out takes the first part of a tick, what goes in the next.
         lab.listen(tick * TICK + TICK * 3 / 10, |due, delay, _| {
-            if !overslept.contains(&due) {
+            if !overslept.has(due) {
                 delays.push(delay);
             }
         });
@@ -163,12 +160,9 @@ fn throughput(ticks: u64) -> bool {
             lab.inner.send(&frame).expect("loopback takes it");
         }
         let due = (tick + 1) * TICK;
-        if now() > due - last_reading(TICK) {
-            overslept.insert(due);
-            overslept.insert(due + TICK);
-        }
+        overslept.look(due);
     }
-    let uncounted = overslept.range(..=(first + ticks) * TICK).count();
+    let uncounted = overslept.until((first + ticks) * TICK);
     let cpu = lab.cpu() - cpu;
     let memory = lab.memory();
     delays.sort_unstable();
@@ -195,6 +189,35 @@ fn throughput(ticks: u64) -> bool {
 fn verdict(what: &str, good: bool) -> bool {
     println!("  {} {what}", if good { "ok  " } else { "FAIL" });
     good
+}
+
+/// Ticks for which this thread sent when the gate no longer read, and those after them, in whose way these frames are.
+struct Overslept {
+    tick: u64,
+    dues: BTreeSet<u64>,
+}
+
+impl Overslept {
+    const fn new(tick: u64) -> Self {
+        let dues = BTreeSet::new();
+        Self { tick, dues }
+    }
+
+    /// To be called when all is sent for the tick that is due then.
+    fn look(&mut self, due: u64) {
+        if now() > due - last_reading(self.tick) {
+            self.dues.extend([due, due + self.tick]);
+        }
+    }
+
+    fn has(&self, due: u64) -> bool {
+        self.dues.contains(&due)
+    }
+
+    /// How many there are, up to the one that is due then.
+    fn until(&self, due: u64) -> usize {
+        self.dues.range(..=due).count()
+    }
 }
 
 /// A gate, and a socket on each side of it.

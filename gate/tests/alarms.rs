@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use lab::Lab;
+use told::{change, configure, log, receipt, refusal};
 use weir_meter::Echo;
-use weir_wire::Parameters;
-use weir_wire::inward::{Body, Inward};
 
 mod lab;
+mod told;
 
 /// A gate that runs, and what it says.
 struct Running {
@@ -23,19 +22,27 @@ impl Running {
     /// `more` is what the configuration says after `[meter]`.
     fn new(session: &str, meter: &str, more: &str) -> Self {
         let lab = Lab::new(1 << 40, session, meter);
-        fs::write(lab.path("key"), "05".repeat(32)).unwrap();
-        change(&lab, |text| {
-            text + &more.replace("KEY", &format!("{:?}", lab.path("key")))
-        });
+        configure(&lab, more);
         let gate = lab.start();
         Self { lab, gate }
     }
 
     /// Waits until the gate has said these words.
     fn says(&self, words: &str) {
+        self.says_after(words, || ());
+    }
+
+    /// The same, with something done again and again.
+    fn says_after(&self, words: &str, mut act: impl FnMut()) {
         self.until(words, || {
-            fs::read_to_string(self.lab.path("log")).unwrap().contains(words)
+            act();
+            log(&self.lab).contains(words)
         });
+    }
+
+    /// A frame from inside.
+    fn frame(&self) {
+        self.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
     }
 
     fn is_cut(&self, why: &str) {
@@ -51,8 +58,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let log = fs::read_to_string(self.lab.path("log")).unwrap();
-        panic!("not {what}:\n{log}");
+        panic!("not {what}:\n{}", log(&self.lab));
     }
 
     fn signal(&self, name: &str) {
@@ -68,12 +74,6 @@ impl Drop for Running {
     }
 }
 
-fn change(lab: &Lab, how: impl FnOnce(String) -> String) {
-    let path = lab.path("gate.toml");
-    let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, how(text)).unwrap();
-}
-
 #[test]
 fn counters_that_disagree_cut() {
     let receipts = "[receipts]\nkey = KEY\n";
@@ -86,7 +86,7 @@ fn counters_that_disagree_cut() {
     stranger
         .send_to(&[9; 9], ("127.0.0.1", running.lab.inside))
         .unwrap();
-    running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+    running.frame();
     running.until("read", || running.lab.status("offered ") > 0);
     assert_eq!(
         (running.lab.status("offered "), running.lab.status("dropped_cut ")),
@@ -102,15 +102,8 @@ fn counters_that_disagree_cut() {
             datagrams: number,
             bits: number * 672,
         };
-        let (mut word, receipt) = (vec![], echo.seal(&[5; 32]));
-        let inward = Inward {
-            format: Parameters::default().format,
-            session: 0,
-            body: Body::Receipt(&receipt),
-        };
-        inward.emit(&mut word);
         let gate = ("127.0.0.1", running.lab.outside);
-        running.lab.outer.send_to(&word, gate).unwrap();
+        running.lab.outer.send_to(&receipt(&echo), gate).unwrap();
     }
     running.says("alarm: outer has received 1 datagrams and 672 bits, the gate let out 0 and 0");
     running.is_cut("counters disagree");
@@ -144,16 +137,9 @@ fn a_disk_that_fails_cuts() {
         .process_group(0)
         .spawn()
         .unwrap();
+    let gate = lab.ready(gate);
     let running = Running { lab, gate };
-    running.until("started", || running.lab.ask("status").is_some());
-    running.until("cut", || {
-        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
-        running
-            .lab
-            .ask("status")
-            .unwrap()
-            .starts_with("state cut: the ledger cannot be written")
-    });
+    running.says_after("alarm: cut", || running.frame());
     running.is_cut("the ledger cannot be written");
 }
 
@@ -161,22 +147,16 @@ fn a_disk_that_fails_cuts() {
 fn what_is_dropped_is_said() {
     // Room for one long frame a tick.
     let running = Running::new("tick_ms = 300\nbatches = 3", "", "[rules]\nqueue_bytes = 1472\n");
-    running.until("said", || {
+    running.says_after("frames did not fit the queue", || {
         for id in 0..3 {
             let mut frame = [1; 900];
             frame[0] = id;
             running.lab.inner.send(&frame).unwrap();
         }
-        let log = fs::read_to_string(running.lab.path("log")).unwrap();
-        log.contains("frames did not fit the queue")
     });
     // A rate of next to nothing.
     let running = Running::new("tick_ms = 5", "rate = 1\nburst = 20000", "");
-    running.until("said", || {
-        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
-        let log = fs::read_to_string(running.lab.path("log")).unwrap();
-        log.contains("frames were over the rate")
-    });
+    running.says_after("frames were over the rate", || running.frame());
 }
 
 #[test]
@@ -210,11 +190,7 @@ fn a_link_that_takes_nothing_is_said() {
     });
     let gate = lab.start();
     let running = Running { lab, gate };
-    running.until("said", || {
-        running.lab.inner.send(&[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
-        let log = fs::read_to_string(running.lab.path("log")).unwrap();
-        log.contains("frames were not taken by the link")
-    });
+    running.says_after("frames were not taken by the link", || running.frame());
 }
 
 #[test]
@@ -235,15 +211,8 @@ fn a_gate_without_a_ledger_says_so() {
 #[test]
 fn a_start_that_is_refused_says_why() {
     let refused = |lab: &Lab, code, words: &str| {
-        let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &lab.path("gate.toml")])
-            .output()
-            .unwrap();
-        let said = String::from_utf8(done.stderr).unwrap();
-        assert!(
-            done.status.code() == Some(code) && said.contains(words),
-            "{code}: {said}"
-        );
+        let (found, said) = refusal(lab, "gate.toml");
+        assert!(found == Some(code) && said.contains(words), "{code}: {said}");
     };
     let lab = Lab::new(1 << 40, "tick_ms = 5", "");
     fs::write(lab.path("gate.sock"), "somebody's").unwrap();

@@ -1,17 +1,16 @@
 //! The gate as a process on a ledger: what it has charged outlives it, however it ends.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lab::Lab;
+use told::{configure, log, receipt, refusal};
 use weir_meter::Echo;
-use weir_wire::Parameters;
-use weir_wire::inward::{Body, Inward};
 
 mod lab;
+mod told;
 
 /// Sends frames of batch 0, one a tick, until `count` have come out or none comes any more.
 fn pass(lab: &Lab, count: usize) -> usize {
@@ -72,48 +71,30 @@ fn a_ledger_in_use_or_damaged_lets_no_gate_start() {
         .replace(&format!("127.0.0.1:{}", lab.inside), "127.0.0.1:0")
         .replace(&format!("127.0.0.1:{}", lab.outside), "127.0.0.1:0");
     fs::write(lab.path("other.toml"), other).unwrap();
-    let run = |config: &str| {
-        let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &lab.path(config)])
-            .output()
-            .unwrap();
-        (done.status.code(), String::from_utf8(done.stderr).unwrap())
-    };
-    let (code, said) = run("other.toml");
+    let (code, said) = refusal(&lab, "other.toml");
     assert_eq!(code, Some(30), "{said}");
     gate.kill().unwrap();
     gate.wait().unwrap();
     let mut bytes = fs::read(lab.path("ledger")).unwrap();
     bytes[200] ^= 1;
     fs::write(lab.path("ledger"), bytes).unwrap();
-    let (code, said) = run("gate.toml");
+    let (code, said) = refusal(&lab, "gate.toml");
     assert_eq!(code, Some(13), "{said}");
     fs::remove_file(lab.path("ledger")).unwrap();
-    assert_eq!(run("gate.toml").0, Some(10));
+    assert_eq!(refusal(&lab, "gate.toml").0, Some(10));
 }
 
 #[test]
 fn outers_word_is_a_witness_at_the_start() {
     let lab = Lab::new(400_000, "tick_ms = 5", "");
-    let config = lab.path("gate.toml");
-    fs::write(lab.path("key"), "05".repeat(32)).unwrap();
-    let receipts = format!("[receipts]\nkey = {:?}\nat_start_s = 1\n", lab.path("key"));
-    fs::write(&config, fs::read_to_string(&config).unwrap() + &receipts).unwrap();
+    configure(&lab, "[receipts]\nkey = KEY\nat_start_s = 1\n");
     let says = |ledger, bits| {
-        let echo = Echo {
+        receipt(&Echo {
             ledger,
             number: 1,
             datagrams: 9,
             bits,
-        };
-        let (mut out, receipt) = (vec![], echo.seal(&[5; 32]));
-        let inward = Inward {
-            format: Parameters::default().format,
-            session: 0,
-            body: Body::Receipt(&receipt),
-        };
-        inward.emit(&mut out);
-        out
+        })
     };
     // Silence, a word on another ledger, and one of more than there ever was.
     let cases = [
@@ -151,10 +132,10 @@ fn outers_word_is_a_witness_at_the_start() {
         let spent = lab.status("spent_bits ");
         assert!((300_000..310_000).contains(&spent), "{spent}");
         assert!(lab.ask("status").unwrap().starts_with("state open"));
-        let log = fs::read_to_string(lab.path("log")).unwrap();
+        let said = log(&lab);
         assert!(
-            log.contains("alarm: outer has had more than the ledger reserved"),
-            "{log}"
+            said.contains("alarm: outer has had more than the ledger reserved"),
+            "{said}"
         );
         gate.kill().unwrap();
         gate.wait().unwrap();

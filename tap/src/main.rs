@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod clock;
 mod count;
 mod raw;
 mod state;
@@ -57,7 +58,7 @@ fn run(args: &Args) -> Result<ExitCode> {
     for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let mut state = State::open(&args.state)?;
+    let mut state = State::open(&args.state, clock::now())?;
     let mut count = Count::new(state.counted(), args.cap_bytes, args.drops);
     let tap = Tap::open(&args.interface, args.buffer, WAIT)
         .with_context(|| format!("interface {}", args.interface))?;
@@ -82,7 +83,7 @@ fn run(args: &Args) -> Result<ExitCode> {
             }
         }
         verdict = count.verdict();
-        state.keep(count.total())?;
+        state.keep(count.total(), clock::now())?;
     }
     let mut down = Ok(());
     if verdict != Verdict::Go {
@@ -103,9 +104,9 @@ fn run(args: &Args) -> Result<ExitCode> {
 
 /// Counts what has come and still waits in the socket.
 fn drain(tap: &Tap, count: &mut Count) -> Result<()> {
-    let begun = state::now();
+    let until = clock::now() + DRAIN;
     // Steady traffic has no pause that could be waited for.
-    while begun.elapsed() < DRAIN {
+    while clock::now() < until {
         if let Event::Frame(len) = tap.next().context("receive")? {
             count.frame(len);
         }

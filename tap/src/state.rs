@@ -21,7 +21,7 @@ pub(crate) struct State {
 
 impl State {
     /// Reads the file; one that is not there begins at 0. From now on it speaks for a block more.
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path, now: Instant) -> Result<Self> {
         let shown = || format!("state {}", path.display());
         let counted = match fs::read_to_string(path) {
             Ok(text) => parse(&text).with_context(shown)?,
@@ -32,9 +32,9 @@ impl State {
             path: path.to_owned(),
             counted,
             reserved: 0,
-            written: now(),
+            written: now,
         };
-        state.keep(counted)?;
+        state.keep(counted, now)?;
         Ok(state)
     }
 
@@ -43,10 +43,10 @@ impl State {
     }
 
     /// Sees to it that the file speaks for all of `total`, and is soon up to date for those who read it.
-    pub(crate) fn keep(&mut self, total: Total) -> Result<()> {
-        let is_old = total != self.counted && self.written.elapsed() >= AGE;
+    pub(crate) fn keep(&mut self, total: Total, now: Instant) -> Result<()> {
+        let is_old = total != self.counted && now - self.written >= AGE;
         if total.bytes >= self.reserved || is_old {
-            self.reserved = total.bytes.saturating_add(BLOCK);
+            (self.reserved, self.written) = (total.bytes.saturating_add(BLOCK), now);
             self.write(total, self.reserved)?;
         }
         Ok(())
@@ -58,7 +58,7 @@ impl State {
     }
 
     fn write(&mut self, total: Total, reserved: u64) -> Result<()> {
-        (self.counted, self.written) = (total, now());
+        self.counted = total;
         let text = format!(
             "frames {}\nbytes {}\ndrops {}\njoined {}\nreserved {reserved}\n",
             total.frames, total.bytes, total.drops, total.joined
@@ -97,12 +97,6 @@ fn parse(text: &str) -> Result<Total> {
         drops,
         joined,
     })
-}
-
-/// The only look at a clock.
-#[allow(clippy::disallowed_methods)]
-pub(crate) fn now() -> Instant {
-    Instant::now()
 }
 
 /// How old what the file says of the past may be, up to the next look: `weir reconcile` counts on two seconds.

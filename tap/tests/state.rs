@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[path = "../src/clock.rs"]
+mod clock;
 #[path = "../src/count.rs"]
 #[allow(dead_code)]
 mod count;
 #[path = "../src/state.rs"]
 mod state;
 
+use clock::now;
 use count::Total;
 use state::State;
 
@@ -33,17 +36,17 @@ fn folder(name: &str) -> PathBuf {
 fn a_crash_counts_too_much_and_a_clean_end_exactly() {
     let folder = folder("state");
     let path = folder.join("tap");
-    let mut state = State::open(&path).unwrap();
-    state.keep(total(1, 84)).unwrap();
+    let mut state = State::open(&path, now()).unwrap();
+    state.keep(total(1, 84), now()).unwrap();
     // A crash here.
-    assert_eq!(State::open(&path).unwrap().counted().bytes, BLOCK);
-    let mut state = State::open(&path).unwrap();
+    assert_eq!(State::open(&path, now()).unwrap().counted().bytes, BLOCK);
+    let mut state = State::open(&path, now()).unwrap();
     let before = state.counted().bytes;
     assert!(before >= BLOCK);
-    state.keep(total(5, before + 3 * BLOCK)).unwrap();
-    assert!(State::open(&path).unwrap().counted().bytes > before + 3 * BLOCK);
+    state.keep(total(5, before + 3 * BLOCK), now()).unwrap();
+    assert!(State::open(&path, now()).unwrap().counted().bytes > before + 3 * BLOCK);
     state.close(total(6, 777)).unwrap();
-    assert_eq!(State::open(&path).unwrap().counted(), total(6, 777));
+    assert_eq!(State::open(&path, now()).unwrap().counted(), total(6, 777));
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -51,13 +54,14 @@ fn a_crash_counts_too_much_and_a_clean_end_exactly() {
 fn what_was_counted_a_second_ago_is_in_the_file() {
     let folder = folder("age");
     let path = folder.join("tap");
-    let mut state = State::open(&path).unwrap();
+    let begun = now();
+    let mut state = State::open(&path, begun).unwrap();
     let said = || fs::read_to_string(&path).unwrap();
-    state.keep(total(1, 84)).unwrap();
+    state.keep(total(1, 84), begun).unwrap();
     assert!(said().starts_with("frames 0\nbytes 0\n"), "{}", said());
-    std::thread::sleep(std::time::Duration::from_secs(1));
     // However steady the traffic is.
-    state.keep(total(2, 168)).unwrap();
+    let later = begun + std::time::Duration::from_secs(1);
+    state.keep(total(2, 168), later).unwrap();
     assert!(said().starts_with("frames 2\nbytes 168\n"), "{}", said());
     fs::remove_dir_all(folder).unwrap();
 }
@@ -74,8 +78,8 @@ fn what_is_no_state_is_refused() {
         "colour 1\n",
     ] {
         fs::write(&path, text).unwrap();
-        assert!(State::open(&path).is_err(), "{text:?}");
+        assert!(State::open(&path, now()).is_err(), "{text:?}");
     }
-    assert!(State::open(&folder).is_err(), "a folder");
+    assert!(State::open(&folder, now()).is_err(), "a folder");
     fs::remove_dir_all(folder).unwrap();
 }

@@ -158,6 +158,11 @@ class Lab:
         line = short["packets"] * (SHORT + AROUND) + long["bytes"] + long["packets"] * AROUND
         return frames, line, rows["over"]["packets"], rows["other"]["packets"]
 
+    def stray(self):
+        """A packet that the gate's machine sends on the link beside the gate."""
+        other = f"import socket; socket.socket(2, 2).sendto(b'x', ('{ADDRESSES['out'][1]}', 9))"
+        subprocess.run([*self.net.inside("gate"), sys.executable, "-c", other], check=False, capture_output=True)
+
     def hostile(self, end, *words):
         """This program again, as the enemy in a namespace."""
         return Process(self.net.inside(end), [sys.executable, os.path.abspath(__file__), "--enemy", *words], self.folder, end)
@@ -276,8 +281,7 @@ def each_stops_alone(lab):
         seen = read_state(state)
         assert (seen["frames"], seen["bytes"]) == (frames, line) and line <= cap and over > 0, (seen, frames, line, over)
         # Anything else that the gate's machine says on the link is held back and counted.
-        other = f"import socket; socket.socket(2, 2).sendto(b'x', ('{ADDRESSES['out'][1]}', 9))"
-        subprocess.run([*lab.net.inside("gate"), sys.executable, "-c", other], check=False, capture_output=True)
+        lab.stray()
         assert lab.nft()[3] == 1
     print(f"ok   the kernel's quota alone: {line} bytes of {cap} passed, {over} frames held back")
 
@@ -350,8 +354,7 @@ def reconciled(lab):
         lab.ask(path, "resume")
         for _ in range(2):
             assert "all agree" in sh(*words)
-        other = f"import socket; socket.socket(2, 2).sendto(b'x', ('{ADDRESSES['out'][1]}', 9))"
-        subprocess.run([*lab.net.inside("gate"), sys.executable, "-c", other], check=False, capture_output=True)
+        lab.stray()
         differs("kernel: 1 frames that should not be there")
         # Once it is understood, all go on from there.
         os.remove(baseline)

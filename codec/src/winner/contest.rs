@@ -1,7 +1,7 @@
 //! What the network sees of a prediction: numbers of the best candidates, and of the whole (SPEC 4.6).
 
 use weir_model::Kernel;
-use weir_model::math::{self, Column, ONE, ROWS, descending, exp_weight};
+use weir_model::math::{self, Column, ONE, ROWS, exp_weight, keep_best, ranked};
 
 use super::history::{self, History};
 use crate::query::Sampling;
@@ -167,15 +167,8 @@ impl Contest {
             ..
         } = self;
         order.clear();
-        order.extend(
-            (0u64..)
-                .zip(&*scores)
-                .map(|(i, &score)| u64::from(descending(score)) << 32 | i),
-        );
-        if order.len() > ENTRANTS {
-            order.select_nth_unstable(ENTRANTS);
-            order.truncate(ENTRANTS);
-        }
+        order.extend((0..).zip(&*scores).map(|(i, &score)| ranked(score, i)));
+        keep_best(order, ENTRANTS);
         order.sort_unstable();
         entrants.clear();
         entrants.extend(order.iter().map(|&place| place as u32));

@@ -154,8 +154,7 @@ impl Gate {
                 return Ok(());
             }
         }
-        // Who wakes late reads all the same, or these frames would meet those of the next tick; but not so late that these are there:
-        // they come half a tick before it at the earliest.
+        // Who wakes late reads all the same, or these frames would meet the next tick's, which come half a tick before it at most.
         let until = match now + self.guard() < self.due + self.tick / 2 {
             true => (self.due - self.guard()).max(now + self.guard()),
             false => now,

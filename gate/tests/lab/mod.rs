@@ -92,7 +92,11 @@ impl Lab {
 
     /// A gate that listens.
     pub(crate) fn start(&self) -> Child {
-        let mut gate = self.spawn();
+        self.ready(self.spawn())
+    }
+
+    /// Waits until this gate listens.
+    pub(crate) fn ready(&self, mut gate: Child) -> Child {
         for _ in 0..500 {
             if self.ask("status").is_some() {
                 return gate;

@@ -22,7 +22,7 @@ pub use blend::{add_scaled, expert};
 pub use dense::{Column, ROWS, dense, precede};
 pub use elementary::{exp, ln, ln_1p};
 pub use gumbel::{favour, gumbel, gumbels};
-pub use order::descending;
+pub use order::{keep_best, ranked};
 pub use top::Top;
 pub use weights::{ONE, Weights, exp_weight};
 

@@ -80,9 +80,9 @@ fn integers_stand_for_floats_in_opposite_order() {
         1.000_000_1,
         f32::INFINITY,
     ];
-    assert!(ascending.is_sorted_by(|&a, &b| descending(a) > descending(b)));
-    assert!(ascending.iter().all(|&x| order::float(descending(x)) == x));
-    assert_eq!(descending(-0.0), descending(0.0));
+    assert!(ascending.is_sorted_by(|&a, &b| order::descending(a) > order::descending(b)));
+    assert!(ascending.iter().all(|&x| order::float(order::descending(x)) == x));
+    assert_eq!(order::descending(-0.0), order::descending(0.0));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The best few of a row of logits, ties to the lower id.
 
 use super::Weights;
-use super::order::{descending, float};
+use super::order::{descending, float, keep_best, ranked};
 
 /// Finds the `k` best tokens of a row; keeps its buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
     /// The best of each block, as an integer of the opposite order.
     blocks: Vec<u32>,
-    /// Such an integer above the id: the smallest is the best.
+    /// See [`ranked`].
     found: Vec<u64>,
 }
 
@@ -29,17 +29,12 @@ impl Top {
             if max >= floor {
                 let start = block * Weights::BLOCK;
                 let end = logits.len().min(start + Weights::BLOCK);
-                let here = (start as u64..).zip(&logits[start..end]);
+                let here = (start as u32..).zip(&logits[start..end]);
                 let good = here.filter(|(_, x)| **x >= floor);
-                self.found
-                    .extend(good.map(|(id, &x)| u64::from(descending(x)) << 32 | id));
+                self.found.extend(good.map(|(id, &x)| ranked(x, id)));
             }
         }
-        if self.found.len() > k {
-            // No two are equal: the set does not depend on the algorithm.
-            self.found.select_nth_unstable(k);
-            self.found.truncate(k);
-        }
+        keep_best(&mut self.found, k);
         ids.clear();
         ids.extend(self.found.iter().map(|&found| found as u32));
     }

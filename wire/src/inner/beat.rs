@@ -47,10 +47,9 @@ impl Beat {
     /// whoever floods inner with ticks neither stops the count nor more than doubles its rate.
     pub(super) fn tell(&mut self, now: Instant) {
         let current = self.at(now);
-        let into = now.micros().saturating_sub(self.begins(current).micros());
-        let number = current + u64::from(into * 2 >= self.length);
+        let number = current + u64::from(self.elapsed(current, now) * 2 >= self.length);
         if self.told.is_none_or(|told| told < number) {
-            let is_passed = self.told.is_none() || self.is_beyond(now, number);
+            let is_passed = self.told.is_none() || self.is_beyond(number, now);
             *self = Self {
                 length: self.length,
                 number,
@@ -65,13 +64,18 @@ impl Beat {
     /// what is sent on that.
     pub(super) fn is_late(&self, now: Instant) -> bool {
         let tick = self.at(now);
-        self.told.is_some() && (self.passed == Some(tick) || self.is_beyond(now, tick))
+        self.told.is_some() && (self.passed == Some(tick) || self.is_beyond(tick, now))
     }
 
     /// Whether the part of a tick is over in which frames are in time, its first eighth. A gate tells of a tick at least a quarter
     /// before it begins.
-    const fn is_beyond(&self, now: Instant, number: u64) -> bool {
-        now.micros().saturating_sub(self.begins(number).micros()) > self.length / IN_TIME
+    const fn is_beyond(&self, number: u64, now: Instant) -> bool {
+        self.elapsed(number, now) > self.length / IN_TIME
+    }
+
+    /// Microseconds since a tick began; 0 before.
+    const fn elapsed(&self, number: u64, now: Instant) -> u64 {
+        now.micros().saturating_sub(self.begins(number).micros())
     }
 }
 
