@@ -33,6 +33,7 @@ extern crate alloc;
 extern crate std;
 
 pub use cost::LinkCost;
+pub use exit::Exit;
 pub use echo::{ECHO_LEN, Echo};
 pub use governor::{
     Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
@@ -42,6 +43,7 @@ pub use store::{Store, StoreError};
 
 mod cost;
 mod echo;
+mod exit;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod governor;
