@@ -130,7 +130,9 @@ impl Store for FileStore {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.read_to_end(&mut bytes));
         read.map_err(|error| failed("read", &error))?;
         Ok(Some(bytes))
     }

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use weir_meter::{Exit, Store};
 use weir_meter::ledger::{
     Chain, Genesis, Head, Held, Ledger, LedgerError, Moment, Settings, Witness, held, replay,
 };
 use weir_meter::order::SignedOrder;
+use weir_meter::{Exit, Store};
 
 use crate::files::{Busy, FileStore, is_private};
 use crate::remote::WitnessAt;

@@ -31,7 +31,6 @@ fn settings() -> Settings {
         block: BLOCK,
         starts_per_hour: u32::MAX,
         segment: 64,
-        ..Settings::default()
     }
 }
 

@@ -17,9 +17,9 @@ use start::{SECOND, ledger_time, starts_within_an_hour, wall_time};
 pub use error::LedgerError;
 pub(crate) use record::array;
 pub use record::{CONTENT_LEN, Cap, Entry, Hash, Limit, Malformed, OrderId, RECORD_LEN, Record, State};
+pub use remote::{Ask, Carrier, REPLY_LEN, REQUEST_LEN, RemoteWitness, Reply, Request};
 pub use replay::{CAPS_MAX, Chain, Corrupt, Flaw, KEYS_MAX, replay};
 pub use start::compare;
-pub use remote::{Ask, Carrier, REPLY_LEN, REQUEST_LEN, RemoteWitness, Reply, Request};
 pub use witness::{Head, Held, SLOT_LEN, SlotWitness, Witness, WitnessError, held};
 
 mod error;
@@ -353,7 +353,10 @@ impl Ledger {
     fn advance(&mut self, micros: u64) {
         let time = self.time(micros);
         // Whole seconds of the ledger's time, so that the parts of all steps add up.
-        self.live.wall = self.live.wall.saturating_add(time / SECOND - self.live.time / SECOND);
+        self.live.wall = self
+            .live
+            .wall
+            .saturating_add(time / SECOND - self.live.time / SECOND);
         self.live.time = time;
         self.live.boot_micros = self.live.boot_micros.max(micros);
     }
@@ -400,7 +403,9 @@ impl Ledger {
         let head = self.chain.at();
         for ((index, witness), told) in (0..).zip(&mut self.witnesses).zip(&mut self.told) {
             if let Some(from) = told.filter(|from| *from != head) {
-                witness.advance(&from, &head).map_err(LedgerError::witness(index))?;
+                witness
+                    .advance(&from, &head)
+                    .map_err(LedgerError::witness(index))?;
                 *told = Some(head);
             }
         }

@@ -33,8 +33,8 @@ extern crate alloc;
 extern crate std;
 
 pub use cost::LinkCost;
-pub use exit::Exit;
 pub use echo::{ECHO_LEN, Echo};
+pub use exit::Exit;
 pub use governor::{
     Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
 };

@@ -140,7 +140,13 @@ fn remote_witness() -> Value {
     ];
     let requests = asks.map(|(name, ask)| json!([name, hex(&Request { nonce, ledger, ask }.seal(&KEY))]));
     let replies = [(false, None), (false, Some(from)), (true, Some(to))].map(|(done, head)| {
-        let reply = Reply { nonce, ledger, turn, done, head };
+        let reply = Reply {
+            nonce,
+            ledger,
+            turn,
+            done,
+            head,
+        };
         json!([done, head.map(|head| head.seq), hex(&reply.seal(&KEY))])
     });
     json!({"key": hex(&KEY), "requests": requests, "replies": replies})

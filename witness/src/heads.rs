@@ -8,6 +8,8 @@ use weir_meter::ledger::{Ask, Hash, Head, REPLY_LEN, Reply, Request};
 #[derive(Debug)]
 pub struct Heads {
     key: [u8; 32],
+    /// Where turns begin.
+    start: u64,
     ledgers: BTreeMap<Hash, Holding>,
 }
 
@@ -31,15 +33,16 @@ pub struct Answer {
 }
 
 impl Heads {
-    /// A witness that holds nothing; `key` is what it shares with the writers of its ledgers.
-    pub const fn new(key: [u8; 32]) -> Self {
+    /// A witness that holds nothing; `key` is what it shares with the writers of its ledgers. Turns count from `start`, which is drawn
+    /// at random for each start of the program, so that no turn of an earlier one is good.
+    pub const fn new(key: [u8; 32], start: u64) -> Self {
         let ledgers = BTreeMap::new();
-        Self { key, ledgers }
+        Self { key, start, ledgers }
     }
 
-    /// Takes a head from an earlier start. Turns that were given out then are void.
+    /// Takes a head from an earlier start of the program.
     pub fn restore(&mut self, head: Head, taken: u64) {
-        let turn = taken | START;
+        let turn = self.start;
         self.ledgers.insert(head.id, Holding { head, taken, turn });
     }
 
@@ -55,32 +58,36 @@ impl Heads {
         let (mut turn, mut done, mut keep) = (0, false, None);
         match (ask, self.ledgers.get_mut(&ledger)) {
             (Ask::Turn, Some(holding)) => {
-                holding.turn += 1;
+                holding.turn = holding.turn.wrapping_add(1);
                 turn = holding.turn;
             }
             (Ask::Advance { turn, from, to }, Some(holding)) => {
                 // The answer was lost, and the question comes again.
                 done = (holding.head, holding.taken) == (to, turn);
                 if !done && (holding.head, holding.turn) == (from, turn) && to.seq > from.seq {
-                    (holding.head, holding.taken, holding.turn) = (to, turn, turn + 1);
+                    (holding.head, holding.taken, holding.turn) = (to, turn, turn.wrapping_add(1));
                     (done, keep) = (true, Some((to, turn)));
                 }
             }
             (Ask::Begin(head), Some(holding)) => done = (holding.head, holding.taken) == (head, 0),
             (Ask::Begin(head), None) if room => {
-                let begun = Holding { head, taken: 0, turn: START };
-                self.ledgers.insert(ledger, begun);
+                self.restore(head, 0);
                 (done, keep) = (true, Some((head, 0)));
             }
             (Ask::Look | Ask::Turn | Ask::Advance { .. } | Ask::Begin(_), _) => {}
         }
         let head = self.ledgers.get(&ledger).map(|holding| holding.head);
-        let reply = Reply { nonce, ledger, turn, done, head }.seal(&self.key);
+        let reply = Reply {
+            nonce,
+            ledger,
+            turn,
+            done,
+            head,
+        }
+        .seal(&self.key);
         Some(Answer { reply, keep })
     }
 }
 
 /// Ledgers of a witness, at most: each takes memory for ever.
 const LEDGERS_MAX: usize = 1024;
-/// Turns that a start can give out without meeting those of the next: only the last that was used is on the disk.
-const START: u64 = (1 << 32) - 1;

@@ -28,7 +28,11 @@ impl Log {
     /// # Errors
     /// There is one, or the system's.
     pub fn create(path: &Path) -> Result<()> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path);
         let file = made.with_context(|| path.display().to_string())?;
         file.sync_all()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

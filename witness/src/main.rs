@@ -1,5 +1,6 @@
 //! The program around the witness: a socket, a file, a signal.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::UdpSocket;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -77,10 +78,12 @@ fn main() -> ExitCode {
 
 fn open(at: &At) -> Result<(Heads, Log)> {
     let key = read_key(&at.key)?;
-    let mut heads = Heads::new(key);
+    let mut heads = Heads::new(key, RandomState::new().hash_one("turns"));
     let (log, torn) = Log::open(&at.file, key, &mut heads)?;
     if torn > 0 {
-        note(&format!("{torn} bytes at the end of the file are a torn write, which was never answered"));
+        note(&format!(
+            "{torn} bytes at the end of the file are a torn write, which was never answered"
+        ));
     }
     Ok((heads, log))
 }
@@ -89,7 +92,14 @@ fn show(at: &At) -> Result<()> {
     let (heads, _) = open(at)?;
     let mut out = std::io::stdout().lock();
     for head in heads.heads() {
-        writeln!(out, "{} {} {} {}", hex(&head.id), head.seq, head.count, hex(&head.hash))?;
+        writeln!(
+            out,
+            "{} {} {} {}",
+            hex(&head.id),
+            head.seq,
+            head.count,
+            hex(&head.hash)
+        )?;
     }
     Ok(())
 }

@@ -31,7 +31,10 @@ fn by_any_name_it_is_the_same_file() {
     assert!(is_locked(&beside(&path, ".next")));
     store.promote(None).unwrap();
     assert!(is_locked(&path) && is_locked(&soft));
-    assert_eq!((fs::read(&path).unwrap(), fs::read(&hard).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+    assert_eq!(
+        (fs::read(&path).unwrap(), fs::read(&hard).unwrap()),
+        (b"new".to_vec(), b"old".to_vec())
+    );
     assert!(fs::symlink_metadata(&soft).unwrap().is_symlink());
     drop(store);
     FileStore::lock(&soft).unwrap();
@@ -62,7 +65,10 @@ fn a_segment_is_kept_whatever_has_its_name() {
     fs::hard_link(&path, archive(&path, 7)).unwrap();
     store.stage(b"new").unwrap();
     store.promote(Some(7)).unwrap();
-    assert_eq!((fs::read(&path).unwrap(), fs::read(archive(&path, 7)).unwrap()), (b"new".to_vec(), b"old".to_vec()));
+    assert_eq!(
+        (fs::read(&path).unwrap(), fs::read(archive(&path, 7)).unwrap()),
+        (b"new".to_vec(), b"old".to_vec())
+    );
 }
 
 #[test]
@@ -73,7 +79,10 @@ fn a_file_that_others_can_change_or_lock_is_refused() {
     drop(store);
     for mode in [0o602, 0o604, 0o620, 0o666, 0o601] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(FileStore::lock(&path), Err(Busy::Mode(shown)) if shown == mode), "{mode:o}");
+        assert!(
+            matches!(FileStore::lock(&path), Err(Busy::Mode(shown)) if shown == mode),
+            "{mode:o}"
+        );
     }
     // Its group may look: so does who compares counters.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();

@@ -66,7 +66,17 @@ impl Request {
             Ask::Advance { turn, from, to } => (3, *turn, from.emit(), to.emit()),
             Ask::Begin(head) => (4, 0, none, head.emit()),
         };
-        seal(key, &[&[kind], &self.nonce, &self.ledger, &turn.to_be_bytes(), &from, &to])
+        seal(
+            key,
+            &[
+                &[kind],
+                &self.nonce,
+                &self.ledger,
+                &turn.to_be_bytes(),
+                &from,
+                &to,
+            ],
+        )
     }
 
     /// `None` unless the key's owner made it.
@@ -97,7 +107,16 @@ impl Reply {
     pub fn seal(&self, key: &[u8; 32]) -> [u8; REPLY_LEN] {
         let kind = REPLY | u8::from(self.head.is_some()) << 1 | u8::from(self.done);
         let head = self.head.map_or([0; HEAD_LEN], |head| head.emit());
-        seal(key, &[&[kind], &self.nonce, &self.ledger, &self.turn.to_be_bytes(), &head])
+        seal(
+            key,
+            &[
+                &[kind],
+                &self.nonce,
+                &self.ledger,
+                &self.turn.to_be_bytes(),
+                &head,
+            ],
+        )
     }
 
     /// `None` unless the key's owner made it.
@@ -173,7 +192,14 @@ impl Witness for RemoteWitness {
         for _ in 0..ROUNDS {
             let now = self.ask(from.id, Ask::Turn)?;
             let went = match now.head == Some(*from) {
-                true => self.ask(from.id, Ask::Advance { turn: now.turn, from: *from, to: *to })?,
+                true => self.ask(
+                    from.id,
+                    Ask::Advance {
+                        turn: now.turn,
+                        from: *from,
+                        to: *to,
+                    },
+                )?,
                 false => now,
             };
             if went.done {
@@ -190,7 +216,11 @@ impl Witness for RemoteWitness {
     fn begin(&mut self, head: &Head) -> Result<(), WitnessError> {
         let begun = self.ask(head.id, Ask::Begin(*head))?;
         // What it holds it keeps, whoever asks: its own operator takes an old file away.
-        if begun.done { Ok(()) } else { Err(WitnessError::Moved(hold(begun.head))) }
+        if begun.done {
+            Ok(())
+        } else {
+            Err(WitnessError::Moved(hold(begun.head)))
+        }
     }
 }
 

@@ -61,7 +61,6 @@ impl World {
                 block: BLOCK,
                 starts_per_hour: 1_000,
                 segment: 24,
-                ..Settings::default()
             },
             moment: Moment {
                 boot: 1,
@@ -288,11 +287,13 @@ fn an_expired_order_does_not_come_to_life_again() {
     let begun = world.moment;
     let mut ledger = world.open().unwrap();
     // Ninety-seven days go by in one program, which writes what it reserves.
-    ledger
-        .draw(97 * 86_400_000_000, 1, Purpose::Frame)
-        .unwrap();
+    ledger.draw(97 * 86_400_000_000, 1, Purpose::Frame).unwrap();
     drop(ledger);
-    for (boot, micros, wall) in [(1, 97 * 86_400_000_000, begun.wall), (2, 1, begun.wall), (3, 1, 0)] {
+    for (boot, micros, wall) in [
+        (1, 97 * 86_400_000_000, begun.wall),
+        (2, 1, begun.wall),
+        (3, 1, 0),
+    ] {
         world.moment = Moment { boot, micros, wall };
         let refused = world.open_with(&[], Some(&order)).unwrap_err();
         assert_eq!(refused, LedgerError::Order(OrderError::Expired));

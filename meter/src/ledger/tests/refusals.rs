@@ -316,7 +316,9 @@ fn a_witness_that_lost_its_later_head_is_not_sound() {
         witnesses: world.witnesses[..1].to_vec(),
         ..world
     };
-    world.ledger.put(Some(ledger[..ledger.len() - RECORD_LEN].to_vec()));
+    world
+        .ledger
+        .put(Some(ledger[..ledger.len() - RECORD_LEN].to_vec()));
     let (one, other) = witness.split_at(SLOT_LEN);
     let blank = vec![0; SLOT_LEN];
     for bytes in [
