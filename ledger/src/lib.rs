@@ -18,5 +18,5 @@ mod remote;
 pub use clock::moment;
 pub use config::{ConfigError, MeterConfig, WindowConfig, exit_code};
 pub use files::{Busy, FileStore, archive};
-pub use paths::{Error, Paths, init, locked, look, open, read, read_key, read_public_key};
+pub use paths::{Error, Paths, init, locked, look, open, read, read_key, read_public};
 pub use remote::{WitnessAt, WitnessSocket};

@@ -175,11 +175,11 @@ pub fn read_key(path: &Path) -> Result<[u8; 32], Error> {
     parse_key(&text).ok_or_else(|| Error::Key(path.to_owned()))
 }
 
-/// A key that is no secret.
+/// 32 bytes that are no secret, in the form of a key: a public one, or a ledger's id.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Key`].
-pub fn read_public_key(path: &Path) -> Result<[u8; 32], Error> {
+pub fn read_public(path: &Path) -> Result<[u8; 32], Error> {
     let text = std::fs::read_to_string(path).map_err(file(path))?;
     parse_key(&text).ok_or_else(|| Error::Key(path.to_owned()))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_ledger::{open, read, read_key};
+use weir_ledger::{open, read, read_key, read_public};
 use weir_meter::ledger::{Cap, Limit};
 use weir_meter::order::{Action, Order, SignedOrder};
 
@@ -109,10 +109,12 @@ fn make(args: &MakeArgs) -> Result<()> {
         } => Action::Cap(window(text, weights)?),
         What { lost_witness, .. } => Action::Witness(lost_witness.context("nothing is ordered")?),
     };
+    // The ledger goes by the later of the two.
+    let now = moment()?.wall.max(chain.state.wall);
     let order = Order {
         action,
         number: chain.state.order + 1,
-        expires: moment()?.wall.saturating_add(args.expires.saturating_mul(86_400)),
+        expires: now.saturating_add(args.expires.saturating_mul(86_400)),
         ledger: chain.id,
         head: chain.head,
     };
@@ -132,7 +134,7 @@ fn sign(args: &SignArgs) -> Result<()> {
     let operators = args
         .operator
         .iter()
-        .map(|path| read_key(path))
+        .map(|path| read_public(path))
         .collect::<Result<Vec<_>, _>>()?;
     signed.sign(&read_key(&args.secret)?, &operators)?;
     files::write(&args.order, &signed.emit())

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use weir_ledger::Paths;
+use weir_ledger::{Paths, WitnessAt};
 use weir_meter::ledger::{Cap, Genesis, Limit};
 
 /// A folder with a ledger and a configuration, and the sockets of both sides.
@@ -126,7 +126,7 @@ impl Lab {
 pub(crate) fn paths(folder: &Path) -> Paths {
     Paths {
         ledger: folder.join("ledger"),
-        witnesses: vec![folder.join("witness")],
+        witnesses: vec![WitnessAt::File(folder.join("witness"))],
     }
 }
 

@@ -1,6 +1,7 @@
 //! What gates are told, and what they say.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,6 +27,7 @@ pub(crate) fn receipt(echo: &Echo) -> Vec<u8> {
 pub(crate) fn configure(lab: &Lab, more: &str) {
     let key = lab.path("key");
     fs::write(&key, "05".repeat(32)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     change(lab, |text| text + &more.replace("KEY", &format!("{key:?}")));
 }
 
