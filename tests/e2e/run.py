@@ -18,6 +18,7 @@ import kills
 import namespace
 import openai_client
 import servers
+import witnesses
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -148,6 +149,11 @@ def hostile_ends(weir):
     return gate.run(os.path.dirname(weir))
 
 
+def many_names(weir):
+    """One ledger under many names, and two copies of one: one writer goes on."""
+    witnesses.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -162,6 +168,7 @@ TESTS = [
     no_fragments,
     gated.every_shape,
     kills.inner_is_killed,
+    many_names,
     hostile_ends,
 ]
 

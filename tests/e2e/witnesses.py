@@ -196,7 +196,7 @@ def copies(bin):
         vault.lower(copy, 0)  # the last step was a close: one write may be missing, as after a crash
         vault.processes[-1].terminate()
         vault.processes[-1].wait(10)
-        os.truncate(vault.path("heads"), os.path.getsize(vault.path("heads")) - 240)
+        os.truncate(vault.path("heads"), os.path.getsize(vault.path("heads")) - 360)
         vault.start_witness()
         vault.lower(copy, 19)
     finally:
