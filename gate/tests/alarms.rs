@@ -1,6 +1,7 @@
 //! The gate as a process: every cut and every alarm that an operator may read fires.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -227,5 +228,8 @@ fn a_start_that_is_refused_says_why() {
     change(&lab, |text| format!("{text}[receipts]\nkey = {key:?}\n"));
     refused(&lab, 31, "key");
     fs::write(&key, "no key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o666)).unwrap();
+    refused(&lab, 35, "mode 666");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     refused(&lab, 32, "not a key");
 }
