@@ -1,11 +1,12 @@
 //! The counts in a file. It says more than was counted while the program runs, never less: what a crash leaves is too much.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::count::Total;
 
@@ -20,12 +21,22 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Reads the file; one that is not there begins at 0. From now on it speaks for a block more.
-    pub(crate) fn open(path: &Path, now: Instant) -> Result<Self> {
+    /// Reads the file, or makes a `new` one that begins at 0. From now on it speaks for a block more.
+    pub(crate) fn open(path: &Path, new: bool, now: Instant) -> Result<Self> {
         let shown = || format!("state {}", path.display());
-        let counted = match fs::read_to_string(path) {
-            Ok(text) => parse(&text).with_context(shown)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Total::default(),
+        let counted = match fs::metadata(path) {
+            Ok(_) if new => bail!("{}: it is there already, and --new is for a first start", shown()),
+            Ok(is) if is.permissions().mode() & 0o022 != 0 => {
+                bail!("{}: others can write it (chmod go-w)", shown())
+            }
+            Ok(_) => fs::read_to_string(path)
+                .map_err(Into::into)
+                .and_then(|text| parse(&text))
+                .with_context(shown)?,
+            Err(error) if error.kind() == ErrorKind::NotFound && new => Total::default(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                bail!("{}: no such file; --new is for a first start, at 0", shown())
+            }
             Err(error) => return Err(error).with_context(shown),
         };
         let mut state = Self {
@@ -65,7 +76,13 @@ impl State {
         );
         let new = self.path.with_extension("new");
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&new)?;
+            let mut options = File::options();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o644)
+                .open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             fs::rename(&new, &self.path)?;
