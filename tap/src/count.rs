@@ -1,7 +1,5 @@
 //! What a frame takes on the line, and when it is too much.
 
-use std::fmt;
-
 /// Sums since the state file began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Total {
@@ -25,14 +23,13 @@ pub(crate) struct Frame {
     pub(crate) joined: Option<u16>,
 }
 
-/// Whether the link may stay up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    Go,
-    /// One more of the longest frames could be above the cap.
-    Cap,
-    Drops,
-    Joined,
+impl Frame {
+    /// Joined from several, and no more is known.
+    pub(crate) const UNKNOWN: Self = Self {
+        len: 0,
+        has_tag: false,
+        joined: Some(0),
+    };
 }
 
 /// Counts against the limits.
@@ -74,37 +71,27 @@ impl Count {
     /// So many frames that may have been as long as they can be.
     const fn longest(&mut self, frames: u64) {
         self.total.frames = self.total.frames.saturating_add(frames);
-        self.total.bytes = self
-            .total
-            .bytes
-            .saturating_add(frames.saturating_mul(LONGEST + AROUND));
+        let bytes = frames.saturating_mul(LONGEST + AROUND);
+        self.total.bytes = self.total.bytes.saturating_add(bytes);
     }
 
     pub(crate) const fn total(&self) -> Total {
         self.total
     }
 
-    pub(crate) const fn verdict(&self) -> Verdict {
+    /// Why the link must go down.
+    pub(crate) const fn verdict(&self) -> Result<(), &'static str> {
         if self.total.joined > 0 {
-            Verdict::Joined
+            Err(
+                "frames were joined from several, or longer than Ethernet's: switch GRO and LRO off on this interface",
+            )
         } else if self.total.drops > self.drops_max {
-            Verdict::Drops
+            Err("too many frames were not seen; give it a larger --buffer or a faster machine")
         } else if self.total.bytes >= self.cap {
-            Verdict::Cap
+            Err("the cap is reached")
         } else {
-            Verdict::Go
+            Ok(())
         }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Go => "all is well",
-            Self::Cap => "the cap is reached",
-            Self::Drops => "too many frames were not seen; give it a larger --buffer or a faster machine",
-            Self::Joined => "frames longer than Ethernet's, or joined from several: switch GRO and LRO off on this interface",
-        })
     }
 }
 
@@ -128,17 +115,12 @@ impl Compare {
         }
     }
 
-    /// What the interface had counted at the last look.
-    pub(crate) const fn last(&self) -> u64 {
-        self.received[1]
-    }
-
     /// The frames that the interface had two looks ago and the socket still has not, each said once. In the time between
     /// two looks a frame gets from one to the other. `None` if the interface's counter has gone back.
     pub(crate) fn look(&mut self, offered: u64, received: u64) -> Option<u64> {
         let [settled, last] = self.received;
         self.known = self.known.saturating_add(offered);
-        let missing = (settled - self.start).saturating_sub(self.known);
+        let missing = settled.saturating_sub(self.start).saturating_sub(self.known);
         self.known += missing;
         self.received = [last, received];
         (received >= last).then_some(missing)

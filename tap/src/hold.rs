@@ -19,25 +19,18 @@ pub(crate) fn hold(
         Err(error) => say(&format!("alarm: {error:#}: interface {name} goes down")),
     }
     match (down, end) {
+        (Ok(()), end) => end.map_or(DOWN, |()| 0),
         (Err(error), _) => {
-            say(&format!(
-                "alarm: interface {name} CANNOT BE TAKEN DOWN: {error:#}"
-            ));
+            say(&format!("alarm: {name} CANNOT BE TAKEN DOWN: {error:#}"));
             NOT_DOWN
         }
-        (Ok(()), Err(_)) => DOWN,
-        (Ok(()), Ok(())) => 0,
     }
 }
 
 /// A panic is an error like any other.
 pub(crate) fn caught(work: impl FnOnce() -> Result<()>) -> Result<()> {
-    let fault = |_| {
-        Err(anyhow!(
-            "a fault of this program: {}",
-            PANIC.lock().map_or_else(|_| String::new(), |words| words.clone())
-        ))
-    };
+    let words = || PANIC.lock().map_or_else(|_| String::new(), |words| words.clone());
+    let fault = |_| Err(anyhow!("a fault of this program: {}", words()));
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(fault)
 }
 

@@ -23,11 +23,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result};
 use clap::Parser;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use count::{Compare, Count, Verdict};
+use count::{Compare, Count};
 use hold::{DOWN, NOT_DOWN, caught, hold};
 use link::Link;
 use raw::Tap;
@@ -36,8 +36,8 @@ use state::State;
 /// Counts the frames that come in on an interface, and takes it down at a cap
 ///
 /// Sets the interface up once it listens, and takes it down however it ends. Exit codes: 0 after a signal (TERM, INT, HUP,
-/// QUIT); 3 if it had another reason to take the interface down, or a file could not be written; 4 if it could not take it
-/// down, or there is none; 2 if it was called wrongly.
+/// QUIT); 2 if it was called wrongly; 3 if it took the interface down for a reason of its own, or could not write its state;
+/// 4 if it could not take it down.
 #[derive(Debug, Parser)]
 #[command(name = "weir-tap", version)]
 struct Args {
@@ -71,46 +71,39 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     hold::keep_panics_quiet();
-    let run = if args.down { take_down } else { run };
-    run(&args).map_or_else(
-        |error| {
-            say(&format!("alarm: interface {}: {error:#}", args.interface));
-            ExitCode::from(NOT_DOWN)
-        },
-        ExitCode::from,
-    )
+    let code = if args.down { take_down(&args) } else { run(&args) };
+    ExitCode::from(code.unwrap_or_else(|error| {
+        say(&format!("alarm: interface {}: {error:#}", args.interface));
+        NOT_DOWN
+    }))
 }
 
 fn run(args: &Args) -> Result<u8> {
     let link = Link::open(None, &args.interface)?;
     let mut watch = None;
     let work = || watch.insert(Watch::begin(args, &link)?).run(&link);
-    let mut code = hold(link.name(), work, || link.down(), say);
-    if let Some(watch) = &mut watch
-        && let Err(error) = caught(|| watch.finish(&link))
-    {
-        say(&format!("alarm: {error:#}"));
-        code = code.max(DOWN);
-    }
-    Ok(code)
+    let code = hold(&link.name, work, || link.down(), say);
+    let last = watch.map_or(Ok(()), |mut watch| caught(|| watch.finish(&link)));
+    Ok(last.map_or_else(
+        |error| {
+            say(&format!("alarm: {error:#}"));
+            code.max(DOWN)
+        },
+        |()| code,
+    ))
 }
 
 /// What is to be done when a tap was killed.
 fn take_down(args: &Args) -> Result<u8> {
-    let index = args
-        .index
-        .as_ref()
-        .and_then(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-    // An index that is gone was the link's. Another that has its name now was made in its place.
-    let link = match index.map(|index| Link::open(Some(index), &args.interface)) {
-        Some(Ok(link)) => link,
-        Some(Err(_)) | None => Link::open(None, &args.interface)?,
-    };
+    let read = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
+    let index: Option<i32> = args.index.as_ref().and_then(read);
+    // If the index is gone, so is the link. Another interface with its name was made in its place.
+    let link = index.and_then(|index| Link::open(Some(index), &args.interface).ok());
+    let link = link.map_or_else(|| Link::open(None, &args.interface), Ok)?;
     link.down()?;
     say(&format!(
         "interface {} with index {} is down",
-        link.name(),
-        link.index()
+        link.name, link.index
     ));
     Ok(0)
 }
@@ -122,8 +115,6 @@ struct Watch {
     compare: Compare,
     state: State,
     stop: Arc<AtomicBool>,
-    /// Moves as long as the loop does.
-    beat: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -133,34 +124,29 @@ impl Watch {
             signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
         }
         if let Some(path) = &args.index {
-            fs::write(path, format!("{}\n", link.index()))
-                .with_context(|| format!("index {}", path.display()))?;
+            let write = fs::write(path, format!("{}\n", link.index));
+            write.with_context(|| format!("index {}", path.display()))?;
         }
         let state = args.state.as_ref().context("no --state")?;
         let state = State::open(state, args.new, clock::now())?;
         let cap = args.cap_bytes.context("no --cap-bytes")?;
         let count = Count::new(state.counted(), cap, args.drops);
-        let (verdict, total) = (count.verdict(), count.total());
-        ensure!(verdict == Verdict::Go, verdict);
+        count.verdict().map_err(Error::msg)?;
         link.joins_nothing()?;
-        let tap = Tap::open(link.index(), args.buffer).context("packet socket")?;
+        let tap = Tap::open(link.index, args.buffer).context("packet socket")?;
         // First the socket's count: what comes between the two is with the socket.
         tap.offered().context("statistics")?;
         let compare = Compare::new(link.received()?);
-        let beat = Arc::default();
-        guard(
-            Link::open(Some(link.index()), &args.interface)?,
-            Arc::clone(&beat),
-        )?;
+        guard(Link::open(Some(link.index), &args.interface)?)?;
         link.up()?;
-        say(&format!("{} bytes on the line so far, cap {cap}", total.bytes));
+        let bytes = count.total().bytes;
+        say(&format!("{bytes} bytes on the line so far, cap {cap}"));
         Ok(Self {
             tap,
             count,
             compare,
             state,
             stop,
-            beat,
         })
     }
 
@@ -171,7 +157,7 @@ impl Watch {
             if let Some(frame) = self.tap.next().context("receive")? {
                 self.count.frame(&frame);
             } else {
-                self.tap.wait(link.events(), LOOK);
+                self.tap.wait(&link.events, LOOK);
                 link.changes()?;
             }
             let now = clock::now();
@@ -179,8 +165,7 @@ impl Watch {
                 self.look(link)?;
                 next_look = now + LOOK;
             }
-            let verdict = self.count.verdict();
-            ensure!(verdict == Verdict::Go, verdict);
+            self.count.verdict().map_err(Error::msg)?;
             self.state.keep(self.count.total(), now)?;
         }
         Ok(())
@@ -188,7 +173,7 @@ impl Watch {
 
     /// Sees to it that nothing has come that was not seen.
     fn look(&mut self, link: &Link) -> Result<()> {
-        self.beat.fetch_add(1, Ordering::Relaxed);
+        BEATS.fetch_add(1, Ordering::Relaxed);
         self.unseen(link.received()?)?;
         link.changes()?;
         link.joins_nothing()
@@ -201,60 +186,53 @@ impl Watch {
         if unseen > 0 {
             self.count.drops(unseen);
             say(&format!(
-                "alarm: {unseen} frames were not seen; counted as {unseen} of the longest"
+                "alarm: {unseen} frames were not seen; each counts as the longest"
             ));
         }
-        missing.map_or_else(|| bail!("the interface's counter has gone back"), |_| Ok(()))
+        missing.map(drop).context("the interface's counter has gone back")
     }
 
-    /// Counts what has come and still waits in the socket, sees to it that the link stays down, and writes the last word.
+    /// Counts what still waits in the socket, sees to it that the link stays down, and writes the last word.
     fn finish(&mut self, link: &Link) -> Result<()> {
         let until = clock::now() + DRAIN;
         while clock::now() < until {
             match self.tap.next() {
                 Ok(Some(frame)) => self.count.frame(&frame),
-                Ok(None) => {
-                    self.tap.wait(link.events(), LOOK);
-                    // Whoever set it down or renamed it may set it up as the next step.
-                    let _ = link.changes();
-                    if link.status().is_ok_and(|status| status.is_up) {
-                        let down = link.down();
-                        say(&format!(
-                            "alarm: interface {} was up again, and goes down: {down:?}",
-                            link.name()
-                        ));
-                    }
-                }
+                Ok(None) => self.tap.wait(&link.events, LOOK),
                 Err(_) => self.count.drops(1),
             }
+            // Whoever set it down or renamed it may set it up as the next step.
+            if link.changes().is_err() && link.status().is_ok_and(|status| status.is_up) {
+                say(&format!("alarm: {} was up again: {:?}", link.name, link.down()));
+            }
         }
-        // Without an interface, what the socket had no room for.
         let received = link.status().ok().and_then(|status| status.received);
-        let received = received.unwrap_or_else(|| self.compare.last());
-        let settled = (0..3).try_for_each(|_| self.unseen(received));
-        self.state.close(self.count.total()).and(settled)
+        for _ in 0..3 {
+            // Without an interface, what the socket had no room for.
+            let _ = self.unseen(received.unwrap_or(0));
+        }
+        self.state.close(self.count.total())
     }
 }
 
 /// Takes the link down when the loop hangs, as in a write to a disk that has stopped.
-fn guard(link: Link, beat: Arc<AtomicU64>) -> Result<()> {
+fn guard(link: Link) -> io::Result<()> {
     let watch = move || {
         let (mut last, mut same) = (0, 0);
         loop {
             thread::sleep(BEAT);
-            let now = beat.load(Ordering::Relaxed);
+            let now = BEATS.load(Ordering::Relaxed);
             (last, same) = (now, if now == last { same + 1 } else { 0 });
             if same == HUNG {
                 let down = link.down();
                 say(&format!(
-                    "alarm: the tap hangs: interface {} goes down: {down:?}",
-                    link.name()
+                    "alarm: the tap hangs: {} goes down: {down:?}",
+                    link.name
                 ));
             }
         }
     };
-    thread::Builder::new().spawn(watch).context("thread")?;
-    Ok(())
+    thread::Builder::new().spawn(watch).map(drop)
 }
 
 /// A line for the log. Nothing waits for whoever reads it, and nothing ends if nobody does.
@@ -269,6 +247,7 @@ fn say(words: &str) {
 const LOOK: Duration = Duration::from_millis(100);
 /// Time in which all is read that a socket's buffer can hold, and in which the link is held down.
 const DRAIN: Duration = Duration::from_millis(500);
-/// How often the loop must have looked, and how many times in a row it may have not.
+/// Looks of the loop. There must be one between two beats; after so many without one it hangs.
+static BEATS: AtomicU64 = AtomicU64::new(0);
 const BEAT: Duration = Duration::from_secs(1);
 const HUNG: u32 = 3;

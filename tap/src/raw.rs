@@ -26,22 +26,14 @@ impl Tap {
         set(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, &1_i32)?;
         set(&socket, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1_i32)?;
         // Frames for strangers count as well.
-        let all = libc::packet_mreq {
-            mr_ifindex: index,
-            mr_type: libc::PACKET_MR_PROMISC as _,
-            mr_alen: 0,
-            mr_address: [0; 8],
-        };
+        // SAFETY: all zeros is a membership of nothing.
+        let mut all: libc::packet_mreq = unsafe { zeroed() };
+        (all.mr_ifindex, all.mr_type) = (index, libc::PACKET_MR_PROMISC as _);
         set(&socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &all)?;
-        let address = libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as _,
-            sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
-            sll_ifindex: index,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 0,
-            sll_addr: [0; 8],
-        };
+        // SAFETY: all zeros is an address of nothing.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
+        (address.sll_family, address.sll_ifindex) = (libc::AF_PACKET as _, index);
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
         bind(&socket, &address)?;
         Ok(Self { socket })
     }
@@ -50,10 +42,8 @@ impl Tap {
     pub(crate) fn next(&self) -> io::Result<Option<Frame>> {
         // A `virtio_net_hdr`, and no more of the frame than the system insists on.
         let (mut bytes, mut control) = ([0_u8; HEADER + 16], [0_u64; 8]);
-        let mut part = libc::iovec {
-            iov_base: bytes.as_mut_ptr().cast(),
-            iov_len: bytes.len(),
-        };
+        let (iov_base, iov_len) = (bytes.as_mut_ptr().cast(), bytes.len());
+        let mut part = libc::iovec { iov_base, iov_len };
         // SAFETY: all zeros is a message without parts.
         let mut message: libc::msghdr = unsafe { zeroed() };
         (message.msg_iov, message.msg_iovlen) = (&raw mut part, 1);
@@ -68,23 +58,17 @@ impl Tap {
                 // None waits, a signal, or the interface was down for a moment: the link's messages say so as well.
                 Some(libc::EAGAIN | libc::EINTR | libc::ENETDOWN) => Ok(None),
                 // A joined frame for which the header has no name.
-                Some(libc::EINVAL) => Ok(Some(Frame {
-                    joined: Some(0),
-                    ..Frame::default()
-                })),
+                Some(libc::EINVAL) => Ok(Some(Frame::UNKNOWN)),
                 _ => Err(error),
             };
         };
-        // SAFETY: the system has filled the message in; the first piece is null if there is none.
-        let piece = unsafe { libc::CMSG_FIRSTHDR(&raw const message).as_ref() };
-        let is_aux = |piece: &&libc::cmsghdr| {
-            (piece.cmsg_level, piece.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
-        };
-        let piece = piece
-            .filter(is_aux)
-            .ok_or_else(|| io::Error::other("a frame without a word on its tag"))?;
-        // SAFETY: a piece of this kind holds a `tpacket_auxdata`; the buffer has room for it, and it may lie unaligned.
+        // SAFETY: the system has filled the message in. The one piece that it was asked for, null if it is missing, holds a
+        // `tpacket_auxdata`, which may lie unaligned.
         let aux: libc::tpacket_auxdata = unsafe {
+            let piece = libc::CMSG_FIRSTHDR(&raw const message);
+            if piece.is_null() {
+                return Err(io::Error::other("a frame without a word on its tag"));
+            }
             libc::CMSG_DATA(piece)
                 .cast::<libc::tpacket_auxdata>()
                 .read_unaligned()
@@ -109,16 +93,9 @@ impl Tap {
         // SAFETY: two integers.
         let mut stats: libc::tpacket_stats = unsafe { zeroed() };
         let mut len = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        let (fd, to) = (self.socket.as_raw_fd(), (&raw mut stats).cast());
         // SAFETY: the buffer has the length that is given.
-        check(unsafe {
-            libc::getsockopt(
-                self.socket.as_raw_fd(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                (&raw mut stats).cast(),
-                &raw mut len,
-            )
-        })?;
+        check(unsafe { libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, to, &raw mut len) })?;
         Ok((u64::from(stats.tp_packets), u64::from(stats.tp_drops)))
     }
 }
@@ -177,11 +154,9 @@ fn set<T>(socket: &OwnedFd, level: libc::c_int, option: libc::c_int, value: &T) 
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    (result >= 0)
+        .then_some(result)
+        .ok_or_else(io::Error::last_os_error)
 }
 
 /// Length of a `virtio_net_hdr`, and what of it counts here: why and in what pieces a frame was joined.

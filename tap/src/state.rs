@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::count::Total;
 
@@ -23,22 +23,22 @@ pub(crate) struct State {
 impl State {
     /// Reads the file, or makes a `new` one that begins at 0. From now on it speaks for a block more.
     pub(crate) fn open(path: &Path, new: bool, now: Instant) -> Result<Self> {
-        let shown = || format!("state {}", path.display());
-        let counted = match fs::metadata(path) {
-            Ok(_) if new => bail!("{}: it is there already, and --new is for a first start", shown()),
-            Ok(is) if is.permissions().mode() & 0o022 != 0 => {
-                bail!("{}: others can write it (chmod go-w)", shown())
-            }
-            Ok(_) => fs::read_to_string(path)
-                .map_err(Into::into)
-                .and_then(|text| parse(&text))
-                .with_context(shown)?,
-            Err(error) if error.kind() == ErrorKind::NotFound && new => Total::default(),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                bail!("{}: no such file; --new is for a first start, at 0", shown())
-            }
-            Err(error) => return Err(error).with_context(shown),
+        let read = |is: fs::Metadata| {
+            ensure!(!new, "it is there already, and --new is for a first start");
+            ensure!(
+                is.permissions().mode() & 0o022 == 0,
+                "others can write it: chmod go-w"
+            );
+            parse(&fs::read_to_string(path)?)
         };
+        let counted = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && new => Ok(Total::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(error).context("--new is for a first start, which begins at 0")
+            }
+            found => found.map_err(Into::into).and_then(read),
+        };
+        let counted = counted.with_context(|| format!("state {}", path.display()))?;
         let mut state = Self {
             path: path.to_owned(),
             counted,
@@ -77,12 +77,8 @@ impl State {
         let new = self.path.with_extension("new");
         let write = || -> std::io::Result<()> {
             let mut options = File::options();
-            let mut file = options
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o644)
-                .open(&new)?;
+            options.write(true).create(true).truncate(true).mode(0o644);
+            let mut file = options.open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             fs::rename(&new, &self.path)?;

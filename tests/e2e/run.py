@@ -18,6 +18,7 @@ import kills
 import namespace
 import openai_client
 import servers
+import tap
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -148,6 +149,11 @@ def hostile_ends(weir):
     return gate.run(os.path.dirname(weir))
 
 
+def a_tap_stands(weir):
+    """Whatever happens to its interface, disk or log: the tap counts to the byte, or the link is down."""
+    return tap.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -163,6 +169,7 @@ TESTS = [
     gated.every_shape,
     kills.inner_is_killed,
     hostile_ends,
+    a_tap_stands,
 ]
 
 

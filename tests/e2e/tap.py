@@ -124,7 +124,7 @@ def first_starts(lab):
     """No state, a state too many, one that anybody may write, no interface: no link."""
     lab.anew()
     with lab.start(lab.command()) as tap:
-        ended(tap, DOWN, "no such file; --new is for a first start", lab)
+        ended(tap, DOWN, "--new is for a first start, which begins at 0", lab)
     assert not os.path.exists(lab.path())
     with lab.tap() as tap:
         tap.stop()
