@@ -84,13 +84,9 @@ fn run(args: &Args) -> Result<u8> {
     let work = || watch.insert(Watch::begin(args, &link)?).run(&link);
     let code = hold(&link.name, work, || link.down(), say);
     let last = watch.map_or(Ok(()), |mut watch| caught(|| watch.finish(&link)));
-    Ok(last.map_or_else(
-        |error| {
-            say(&format!("alarm: {error:#}"));
-            code.max(DOWN)
-        },
-        |()| code,
-    ))
+    let Err(error) = last else { return Ok(code) };
+    say(&format!("alarm: {error:#}"));
+    Ok(code.max(DOWN))
 }
 
 /// What is to be done when a tap was killed.
@@ -101,10 +97,7 @@ fn take_down(args: &Args) -> Result<u8> {
     let link = index.and_then(|index| Link::open(Some(index), &args.interface).ok());
     let link = link.map_or_else(|| Link::open(None, &args.interface), Ok)?;
     link.down()?;
-    say(&format!(
-        "interface {} with index {} is down",
-        link.name, link.index
-    ));
+    say(&format!("{} with index {} is down", link.name, link.index));
     Ok(0)
 }
 
@@ -162,7 +155,9 @@ impl Watch {
             }
             let now = clock::now();
             if now >= next_look {
-                self.look(link)?;
+                BEATS.fetch_add(1, Ordering::Relaxed);
+                self.unseen(link.received()?)?;
+                link.changes().and_then(|()| link.joins_nothing())?;
                 next_look = now + LOOK;
             }
             self.count.verdict().map_err(Error::msg)?;
@@ -171,14 +166,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Sees to it that nothing has come that was not seen.
-    fn look(&mut self, link: &Link) -> Result<()> {
-        BEATS.fetch_add(1, Ordering::Relaxed);
-        self.unseen(link.received()?)?;
-        link.changes()?;
-        link.joins_nothing()
-    }
-
+    /// Counts what has come and was not seen.
     fn unseen(&mut self, received: u64) -> Result<()> {
         let (offered, drops) = self.tap.offered().context("statistics")?;
         let missing = self.compare.look(offered, received);
@@ -186,7 +174,7 @@ impl Watch {
         if unseen > 0 {
             self.count.drops(unseen);
             say(&format!(
-                "alarm: {unseen} frames were not seen; each counts as the longest"
+                "alarm: {unseen} frames were not seen; each is the longest"
             ));
         }
         missing.map(drop).context("the interface's counter has gone back")
@@ -225,10 +213,7 @@ fn guard(link: Link) -> io::Result<()> {
             (last, same) = (now, if now == last { same + 1 } else { 0 });
             if same == HUNG {
                 let down = link.down();
-                say(&format!(
-                    "alarm: the tap hangs: {} goes down: {down:?}",
-                    link.name
-                ));
+                say(&format!("alarm: the tap hangs: {} down: {down:?}", link.name));
             }
         }
     };

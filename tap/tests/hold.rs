@@ -9,6 +9,8 @@ mod hold;
 
 use hold::{DOWN, NOT_DOWN};
 
+type Work = fn() -> Result<()>;
+
 /// What happened, in its order, and the exit code.
 fn happened(work: impl FnOnce() -> Result<()>, down: impl FnOnce() -> Result<()>) -> (Vec<String>, u8) {
     let all = RefCell::new(Vec::new());
@@ -25,7 +27,7 @@ fn happened(work: impl FnOnce() -> Result<()>, down: impl FnOnce() -> Result<()>
 #[test]
 fn the_link_goes_down_first() {
     hold::keep_panics_quiet();
-    let ends: [(fn() -> Result<()>, u8, &str); 4] = [
+    let ends: [(Work, u8, &str); 4] = [
         (|| Ok(()), 0, "asked to end: interface eth1 goes down"),
         (|| bail!("full"), DOWN, "alarm: full: interface eth1 goes down"),
         (|| panic!("a bug"), DOWN, "a bug"),
@@ -40,7 +42,7 @@ fn the_link_goes_down_first() {
         );
         assert!(all[1].contains(words), "{all:?}");
         // And if it stays up, that is the exit code.
-        for down in [|| bail!("no right"), || panic!("no right")] as [fn() -> Result<()>; 2] {
+        for down in [|| bail!("no right"), || panic!("no right")] as [Work; 2] {
             let (all, code) = happened(work, down);
             assert_eq!(
                 (all[0].as_str(), all.len(), code),

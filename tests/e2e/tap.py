@@ -346,8 +346,8 @@ def unseen(lab):
 TESTS = [counted_to_the_byte, first_starts, interface_goes, renamed, killed, disk, log, joined, unseen]
 
 
-def run(bin):
-    """All of it. None if it passed, else the reason why it could not run."""
+def run(bin, names=()):
+    """All of it, or what is named. None if it passed, else the reason why it could not run."""
     if os.geteuid() != 0:
         return "needs root"
     if shutil.which("ip") is None:
@@ -357,7 +357,8 @@ def run(bin):
         lab = Lab(net, os.path.abspath(bin))
         try:
             for test in TESTS:
-                test(lab)
+                if not names or test.__name__ in names:
+                    test(lab)
         finally:
             shutil.rmtree(lab.folder, ignore_errors=True)
     return None
@@ -366,5 +367,7 @@ def run(bin):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bin", required=True, help="folder with weir-tap")
-    if reason := run(parser.parse_args().bin):
+    parser.add_argument("tests", nargs="*", help="names of tests; all if none is given")
+    args = parser.parse_args()
+    if reason := run(args.bin, args.tests):
         sys.exit(f"SKIPPED: {reason}")
