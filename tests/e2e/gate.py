@@ -127,9 +127,12 @@ class Lab:
     def gate(self, path):
         return self.start("gate", [os.path.join(self.bin, "weir-gate"), "run", "--config", path], "gate", "ready")
 
-    def tap(self, cap, state):
+    def tap(self, cap, state, *more):
+        """A tap on its first day. Its start sets the interface up, its end takes it down."""
         command = [os.path.join(self.bin, "weir-tap"), "--interface", "out", "--cap-bytes", str(cap), "--state", state]
-        return self.start("outer", command, "tap", "on the line so far")
+        tap = self.start("outer", [*command, "--new", *more], "tap", "on the line so far")
+        repair(self)
+        return tap
 
     def start(self, end, command, name, ready):
         process = Process(self.net.inside(end), command, self.folder, name)
@@ -293,7 +296,7 @@ def each_stops_alone(lab):
         flags = json.loads(ip("-n", lab.net.names["outer"], "-j", "link", "show", "out"))[0]["flags"]
         assert "UP" not in flags, flags
         seen = read_state(state)
-        assert cap <= seen["bytes"] < cap + 1538 and seen["reserved"] == seen["bytes"], seen
+        assert cap <= seen["bytes"] < cap + 1542 and seen["reserved"] == seen["bytes"], seen
     # A tap that starts with its cap reached lets nothing begin.
     ip("-n", lab.net.names["outer"], "link", "set", "out", "up")
     with Process(
@@ -318,8 +321,7 @@ def tap_drops(lab):
     path = config(lab.folder, **FLOOD)
     lab.load_nft(path, "--cap-bytes", str(1 << 50))
     state = os.path.join(lab.folder, "tap-drops")
-    command = [os.path.join(lab.bin, "weir-tap"), "--interface", "out", "--cap-bytes", str(1 << 50), "--state", state, "--buffer", "1"]
-    with lab.start("outer", command, "tap", "on the line so far") as tap, lab.gate(path):
+    with lab.tap(1 << 50, state, "--buffer", "1") as tap, lab.gate(path):
         tap.process.send_signal(19)  # SIGSTOP: a machine that is busy
         with lab.hostile("inner", "inner", "1", "0.5", "200", "3", "0") as foe:
             foe.process.wait(20)

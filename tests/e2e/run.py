@@ -18,6 +18,7 @@ import kills
 import namespace
 import openai_client
 import servers
+import tap
 import witnesses
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -154,6 +155,11 @@ def many_names(weir):
     witnesses.run(os.path.dirname(weir))
 
 
+def a_tap_stands(weir):
+    """Whatever happens to its interface, disk or log: the tap counts to the byte, or the link is down."""
+    return tap.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -170,6 +176,7 @@ TESTS = [
     kills.inner_is_killed,
     many_names,
     hostile_ends,
+    a_tap_stands,
 ]
 
 
