@@ -35,7 +35,7 @@ extern crate std;
 pub use cost::LinkCost;
 pub use echo::{ECHO_LEN, Echo};
 pub use governor::{
-    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
+    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, Wait, side_bits,
 };
 pub use permit::{Mismatch, Permit, Purpose};
 pub use store::{Store, StoreError};
