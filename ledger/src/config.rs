@@ -143,6 +143,7 @@ impl MeterConfig {
             tick,
             handshakes_per_hour: self.handshakes_per_hour,
             out_per_in: self.out_per_in,
+            reserve: 0,
         }
     }
 
@@ -169,7 +170,10 @@ impl MeterConfig {
             room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
         }
         let dearest = limits.dearest(cost, longest).unwrap_or(u64::MAX);
-        if let Some((name, bits)) = room.into_iter().find(|(_, bits)| *bits < dearest) {
+        // Of a window frames have all but what is kept for handshakes.
+        let is_window = |name: &str| name.ends_with("windows");
+        let kept = |(name, bits)| if is_window(name) { bits - limits.kept(bits) } else { bits };
+        if let Some((name, bits)) = room.into_iter().find(|&limit| kept(limit) < dearest) {
             return Err(ConfigError::Room { name, bits, dearest });
         }
         let now = crate::moment()?.micros;

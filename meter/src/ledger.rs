@@ -96,6 +96,8 @@ pub struct Ledger {
     /// What each witness was told last; none if an order is about to replace it, as it may hold what is not to be believed.
     told: Vec<Option<Head>>,
     broken: Option<LedgerError>,
+    /// What was reserved when the disk and the witnesses were last told of it.
+    told: u64,
 }
 
 impl Ledger {
@@ -195,6 +197,7 @@ impl Ledger {
             live,
             told,
             broken: None,
+            told: 0,
         };
         // Those that missed the last write get it before the next one.
         ledger.tell()?;
@@ -209,10 +212,19 @@ impl Ledger {
     /// Charges `bits` at `micros` since boot; when it returns, no crash can undo that. Most calls touch no disk.
     ///
     /// # Errors
-    /// [`LedgerError::TotalSpent`], [`LedgerError::AboveBlock`]: not charged. Others: nothing may be sent any more.
+    /// [`LedgerError::TotalSpent`], [`LedgerError::AboveBlock`]: not charged. Others: nothing may be sent any more, but for
+    /// handshakes that fit what is reserved already.
     pub fn draw(&mut self, micros: u64, bits: u64, purpose: Purpose) -> Result<(), LedgerError> {
         if let Some(why) = self.broken {
-            return Err(why);
+            // What the disk and the witnesses know to be reserved still counts, whatever happens: it may say why nothing leaves.
+            let fits = self
+                .live
+                .spent
+                .checked_add(bits)
+                .is_some_and(|spent| spent <= self.told);
+            if purpose != Purpose::Handshake || !fits {
+                return Err(why);
+            }
         }
         let total = self.total();
         let spent = self.live.spent.checked_add(bits).filter(|&spent| spent <= total);
@@ -387,7 +399,9 @@ impl Ledger {
         self.chain.torn = 0;
         self.store.write(at, &bytes)?;
         self.store.sync()?;
-        self.tell()
+        self.tell()?;
+        self.told = self.live.reserved;
+        Ok(())
     }
 
     fn replace_segment(&mut self) -> Result<(), LedgerError> {

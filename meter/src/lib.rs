@@ -36,7 +36,7 @@ pub use cost::LinkCost;
 pub use echo::{ECHO_LEN, Echo};
 pub use exit::Exit;
 pub use governor::{
-    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
+    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, Wait, side_bits,
 };
 pub use permit::{Mismatch, Permit, Purpose};
 pub use store::{Store, StoreError};

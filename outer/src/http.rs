@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseStream};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -33,7 +33,7 @@ use problem::Problem;
 use reply::{Reply, Shown, hex};
 use request::{Kind, Prompt, Request};
 
-use crate::ask::{Answer, Desk, Event, Failure};
+use crate::ask::{Answer, Desk, Event};
 use crate::clock;
 use crate::config::Limits;
 
@@ -102,7 +102,11 @@ async fn model(
 async fn healthz(State(edge): State<Arc<Edge>>) -> Response {
     match edge.desk.health.get() {
         Ok(()) => axum::Json(json!({"status": "ok"})).into_response(),
-        Err(reason) => Problem::from(Failure::Away(reason)).into_response(),
+        Err(failure) => {
+            let mut problem = Problem::from(failure);
+            problem.status = StatusCode::SERVICE_UNAVAILABLE;
+            problem.into_response()
+        }
     }
 }
 

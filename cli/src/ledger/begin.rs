@@ -11,6 +11,7 @@ use weir_meter::ledger::{Cap, Genesis, Limit};
 use weir_meter::order::public_key;
 
 use super::{At, hex, moment};
+use crate::ends;
 use crate::number::{Amount, bytes, count};
 use crate::progress;
 
@@ -109,7 +110,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         caps,
         spent: args.spent,
     };
-    let head = weir_ledger::init(&args.at.paths(), moment()?, args.at.key()?, &genesis)?;
+    let (paths, key) = (args.at.paths(), args.at.key()?);
+    let head = ends::whole(|| -> Result<_> { Ok(weir_ledger::init(&paths, moment()?, key, &genesis)?) })?;
     println!("ledger {}", hex(&id));
     println!("for weights {weights} of {}", bytes(weights_bits));
     println!(

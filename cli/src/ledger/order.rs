@@ -9,6 +9,7 @@ use weir_meter::order::{Action, Order, SignedOrder};
 
 use super::begin::seconds;
 use super::{At, hex, moment};
+use crate::ends;
 use crate::files;
 use crate::number::{Amount, bytes};
 
@@ -143,15 +144,25 @@ fn sign(args: &SignArgs) -> Result<()> {
 fn apply(args: &ApplyArgs) -> Result<()> {
     let signed = load(&args.order)?;
     let (paths, settings) = (args.at.paths(), args.at.settings()?);
-    let ledger = open(&paths, moment()?, settings, &[], Some(&signed))?;
-    let (total, head) = (ledger.total(), ledger.head());
-    close(ledger, &args.at)?;
+    let (total, head) = ends::whole(|| -> Result<_> {
+        let ledger = open(&paths, moment()?, settings, &[], Some(&signed))?;
+        let (total, head) = (ledger.total(), ledger.head());
+        close(ledger, &args.at)?;
+        Ok((total, head))
+    })?;
     println!("{}", text(&signed.order));
     println!("done; the total is {}, record {}", bytes(total), head.seq);
     Ok(())
 }
 
 pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
+    for cap in ends::whole(|| lowered(args))? {
+        println!("{} is {} now", name(cap.limit), bytes(cap.bits));
+    }
+    Ok(())
+}
+
+fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
     let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
     let weights = ledger.chain().cap(Limit::Weights);
     let mut caps = Vec::new();
@@ -168,10 +179,7 @@ pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
     let result = caps.iter().try_for_each(|&cap| ledger.lower(micros, cap));
     close(ledger, &args.at)?;
     result.map_err(|error| said(&args.at, error))?;
-    for cap in caps {
-        println!("{} is {} now", name(cap.limit), bytes(cap.bits));
-    }
-    Ok(())
+    Ok(caps)
 }
 
 fn close(ledger: weir_meter::ledger::Ledger, at: &At) -> Result<()> {
