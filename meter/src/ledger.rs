@@ -96,8 +96,8 @@ pub struct Ledger {
     /// What each witness was told last; none if an order is about to replace it, as it may hold what is not to be believed.
     told: Vec<Option<Head>>,
     broken: Option<LedgerError>,
-    /// What was reserved when the disk and the witnesses were last told of it.
-    told: u64,
+    /// What the disk and the witnesses know to be reserved.
+    promised: u64,
 }
 
 impl Ledger {
@@ -197,7 +197,7 @@ impl Ledger {
             live,
             told,
             broken: None,
-            told: 0,
+            promised: 0,
         };
         // Those that missed the last write get it before the next one.
         ledger.tell()?;
@@ -221,7 +221,7 @@ impl Ledger {
                 .live
                 .spent
                 .checked_add(bits)
-                .is_some_and(|spent| spent <= self.told);
+                .is_some_and(|spent| spent <= self.promised);
             if purpose != Purpose::Handshake || !fits {
                 return Err(why);
             }
@@ -400,7 +400,7 @@ impl Ledger {
         self.store.write(at, &bytes)?;
         self.store.sync()?;
         self.tell()?;
-        self.told = self.live.reserved;
+        self.promised = self.live.reserved;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use weir_model::Token;
 use weir_wire::{Role, Turn};
 
 use super::*;
-use crate::ask::{Ask, Command, Finish, Health, Usage};
+use crate::ask::{Ask, Command, Failure, Finish, Health, Usage};
 
 /// An edge before a session that does what a test says.
 struct Fake {
