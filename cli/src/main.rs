@@ -77,7 +77,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir: {error:#}");
-            weir_inner::exit_code(&error)
+            match weir_gate::exit_code(&error) {
+                1 => weir_inner::exit_code(&error),
+                code => code.into(),
+            }
         }
     }
 }

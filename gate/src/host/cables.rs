@@ -99,7 +99,7 @@ impl Cable {
 
 /// The index of the interface that has this name now.
 pub(super) fn index_of(device: &str) -> anyhow::Result<u32> {
-    let any = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("device: no socket to ask by")?;
+    let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("device: no socket to ask by")?;
     name_to_index(&any, device).with_context(|| format!("device: no interface is called {device}"))
 }
 

@@ -2,6 +2,7 @@
 //! finds fault later, once a second, cuts for good. SPEC 9.5.
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::path::Path;
 
 use rustix::io::Errno;
 use thiserror::Error;
@@ -33,19 +34,14 @@ impl Machine {
     /// Looks at the machine before anything is opened on it.
     pub(super) fn examine(config: &Config, is_guarded: bool) -> Result<Self, Unprotected> {
         let (cables, mut faults) = Cables::find(config);
-        let are_found = faults.is_empty();
-        faults.extend(cables.faults(are_found));
+        faults.extend(cables.faults());
         if is_guarded && !faults.is_empty() {
             return Err(Unprotected(faults));
         }
         if !is_guarded {
-            let found = if faults.is_empty() {
-                "nothing".to_owned()
-            } else {
-                faults.join("; ")
-            };
+            let found = faults.join("; ");
             alarm(format_args!(
-                "UNPROTECTED, by --unprotected: the kernel may speak for inner. Found: {found}"
+                "UNPROTECTED, by --unprotected: the kernel may speak for inner. Found: [{found}]"
             ));
         }
         Ok(Self {
@@ -79,7 +75,7 @@ impl Gate {
             return;
         }
         machine.at = now;
-        if let Some(fault) = machine.cables.faults(true).into_iter().next() {
+        if let Some(fault) = machine.cables.faults().into_iter().next() {
             alarm(format_args!(
                 "the machine does not protect the link any more: {fault}"
             ));
@@ -90,52 +86,40 @@ impl Gate {
 }
 
 impl Cables {
-    /// All that is wrong, each with its mend. Whether the rules are loaded, only complete cables can tell.
-    fn faults(&self, are_complete: bool) -> Vec<String> {
-        let mut faults = vec![];
+    /// All that is wrong, each with its mend.
+    fn faults(&self) -> Vec<String> {
         let cables: Vec<_> = [&self.inside, &self.outside].into_iter().flatten().collect();
         if cables.is_empty() {
-            return faults;
+            return vec![];
         }
-        let mut want = |setting: String, is_good: fn(u32) -> bool, good: u32| {
-            let path = format!("/proc/sys/net/{setting}");
-            // Where a kernel has no IPv6, it has no settings of it.
-            if setting.starts_with("ipv6") && !std::path::Path::new("/proc/sys/net/ipv6").exists() {
-                return;
-            }
-            let found = std::fs::read_to_string(&path)
-                .ok()
-                .and_then(|text| text.trim().parse().ok());
-            match found {
-                Some(found) if is_good(found) => {}
-                Some(found) => faults.push(format!("{path} is {found}: echo {good} > {path}")),
-                None => faults.push(format!("{path} cannot be read, must be {good}")),
-            }
-        };
-        // The larger of the two counts: neither may be loose, and the interface's own is strict.
-        want("ipv4/conf/all/rp_filter".to_owned(), |found| found <= 1, 1);
-        let devices = cables
-            .iter()
-            .map(|cable| (cable.device.as_str(), cable.peer.is_ipv4()));
-        for (device, is_ipv4) in devices.clone() {
-            want(format!("ipv4/conf/{device}/rp_filter"), |found| found == 1, 1);
-            if is_ipv4 {
-                want(format!("ipv6/conf/{device}/disable_ipv6"), |found| found == 1, 1);
+        let mut faults: Vec<_> = cables.iter().filter_map(|cable| cable.fault()).collect();
+        // Of `rp_filter` the larger of the two counts: the interface's own is strict, and neither is loose.
+        let mut wanted = vec![("ipv4/conf/all/rp_filter".to_owned(), 0..=1)];
+        for version in ["ipv4", "ipv6"] {
+            wanted.push((format!("{version}/conf/all/forwarding"), 0..=0));
+            for Cable { device, peer, .. } in &cables {
+                wanted.push((format!("{version}/conf/{device}/forwarding"), 0..=0));
+                match version {
+                    "ipv4" => wanted.push((format!("ipv4/conf/{device}/rp_filter"), 1..=1)),
+                    _ if peer.is_ipv4() => wanted.push((format!("ipv6/conf/{device}/disable_ipv6"), 1..=1)),
+                    _ => {}
+                }
             }
         }
-        for device in devices.map(|(device, _)| device).chain(["all"]) {
-            for version in ["ipv4", "ipv6"] {
-                want(
-                    format!("{version}/conf/{device}/forwarding"),
-                    |found| found == 0,
-                    0,
-                );
+        // Where a kernel has no IPv6, it has no settings of it.
+        let has_ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+        for (setting, good) in wanted
+            .into_iter()
+            .filter(|(setting, _)| has_ipv6 || setting.starts_with("ipv4"))
+        {
+            let (path, mend) = (format!("/proc/sys/net/{setting}"), good.end());
+            match std::fs::read_to_string(&path).map(|text| text.trim().parse::<u32>()) {
+                Ok(Ok(found)) if good.contains(&found) => {}
+                Ok(Ok(found)) => faults.push(format!("{path} is {found}: echo {mend} > {path}")),
+                _ => faults.push(format!("{path} cannot be read; it must be {mend}")),
             }
         }
-        faults.extend(cables.iter().filter_map(|cable| cable.fault()));
-        if are_complete {
-            faults.extend(self.unloaded());
-        }
+        faults.extend(self.unloaded());
         faults
     }
 
@@ -147,25 +131,21 @@ impl Cables {
             tell_drops(&socket)?;
             socket.send_to(&[], SocketAddrV4::new(to, port))
         };
-        // To itself: where that is stopped too, being stopped says nothing.
-        let clear = |port| send(port, Ipv4Addr::LOCALHOST).map_err(|error| error.raw_os_error());
-        if let Err(error) = [mark.port(), mark.port() | 1]
-            .map(clear)
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-        {
+        // Where any other port is closed too, a closed one says nothing.
+        let is_open = |port| send(port, Ipv4Addr::LOCALHOST).is_ok();
+        if !is_open(mark.port()) || !is_open(mark.port() | 1) {
+            let why = "nothing can be sent over lo, so that nobody can tell whether the rules are loaded";
             return Some(format!(
-                "nothing can be sent over lo (error {error:?}), so that nobody can tell whether the rules are loaded: ip link set lo up, and let no other firewall stop it"
+                "{why}: ip link set lo up, and let no other firewall stop it"
             ));
         }
         let stopped = |port, by: Errno| {
             send(port, *mark.ip()).is_err_and(|error| Errno::from_io_error(&error) == Some(by))
         };
         let is_loaded = stopped(mark.port(), Errno::PERM) && stopped(mark.port() | 1, Errno::NOBUFS);
-        (!is_loaded).then(|| {
-            "the kernel's rules for these links and interfaces are not loaded: weir gate nft | nft -f -"
-                .to_owned()
-        })
+        let why =
+            "the kernel's rules for these links and interfaces are not loaded: weir gate nft | nft -f -";
+        (!is_loaded).then(|| why.to_owned())
     }
 }
 
@@ -177,24 +157,24 @@ impl Cable {
             Ok(found) if found == *index => {}
             Ok(found) => {
                 return Some(format!(
-                    "interface {device} is another than it was: {found}, not {index}"
+                    "interface {device} is a new one, {found} and not {index}"
                 ));
             }
             Err(error) => return Some(format!("{error:#}")),
         }
-        let read =
-            |file| std::fs::read_to_string(format!("/sys/class/net/{device}/{file}")).unwrap_or_default();
-        let flags = read("flags")
+        let read = |file| std::fs::read_to_string(format!("/sys/class/net/{device}/{file}"));
+        let [flags, number] = ["flags", "ifindex"].map(|file| read(file).unwrap_or_default());
+        let flags = flags
             .trim()
             .strip_prefix("0x")
             .and_then(|hex| u32::from_str_radix(hex, 16).ok());
-        match flags {
-            _ if read("ifindex").trim() != index.to_string() => Some(format!(
-                "/sys/class/net/{device} is not of this network namespace: mount sysfs in it"
-            )),
-            Some(flags) if flags & IFF_UP != 0 => None,
-            _ => Some(format!("interface {device} is down: ip link set {device} up")),
+        if number.trim() != index.to_string() {
+            return Some(format!(
+                "/sys/class/net/{device} is another namespace's: mount sysfs in this one"
+            ));
         }
+        let is_up = flags.is_some_and(|flags| flags & IFF_UP != 0);
+        (!is_up).then(|| format!("interface {device} is down: ip link set {device} up"))
     }
 }
 
