@@ -134,8 +134,9 @@ def strays(lab, cable):
     assert found == none | {"link": COUNT}, found
     frames, line, _, other = lab.nft()
     if cable == "out":
-        # The link's are counted; what the kernel was to say, and the raw ones, are known for strays.
-        assert (frames, line, other) == (COUNT, COUNT * 84, COUNT * 3), (frames, line, other)
+        # The link's are counted; strays of the kernel's and raw ones are known for such. Answers are not even made.
+        assert (frames, line, other) == (COUNT, COUNT * 84, COUNT * 2), (frames, line, other)
+        assert lab.counters()["inside_in"]["packets"] == COUNT, lab.counters()
     else:
         assert (frames, other) == (0, 0), (frames, other)
 
@@ -192,9 +193,11 @@ def starts(lab):
     ip("-n", lab.net.names["gate"], "link", "set", "out", "up")
     for _, back in turned[::-1]:
         lab.net.set(back)
-    ip("-n", lab.net.names["gate"], "link", "set", "lo", "down")
-    refused(lab, path, "ip link set lo up")
-    ip("-n", lab.net.names["gate"], "link", "set", "lo", "up")
+    # Where everything is stopped on the loopback interface, that the proof is stopped proves nothing.
+    nft = [*lab.net.inside("gate"), "nft"]
+    sh(*nft, "add table inet wall; add chain inet wall out { type filter hook output priority 0; policy drop; }")
+    refused(lab, path, "let no other firewall stop it")
+    sh(*nft, "delete table inet wall")
 
     # Rules for another port, and for an interface that was there before.
     with open(path, encoding="utf-8") as file:
@@ -258,7 +261,8 @@ def impostor(lab):
             time.sleep(0.05)
             assert lab.status(path)["inward"] == COUNT + heard, (name, lab.status(path))
             if has_rules:
-                assert lab.counters()["inside_in"]["packets"] == COUNT, lab.counters()
+                # Beside them what inner's kernel says to ticks that nobody takes.
+                assert lab.counters()["inside_in"]["packets"] >= COUNT, lab.counters()
     print("ok   inner in outer's name: not heard, neither with the rules nor without")
 
 

@@ -13,6 +13,7 @@ import openai
 
 import badlink
 import gate
+import gate_net
 import gated
 import kills
 import namespace
@@ -148,6 +149,11 @@ def hostile_ends(weir):
     return gate.run(os.path.dirname(weir))
 
 
+def kernel_of_the_gate(weir):
+    """The gate's machine says nothing of its own on either cable, and no gate runs where it would."""
+    return gate_net.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -163,6 +169,7 @@ TESTS = [
     gated.every_shape,
     kills.inner_is_killed,
     hostile_ends,
+    kernel_of_the_gate,
 ]
 
 
