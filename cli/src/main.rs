@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             weir_inner::last_words("weir", &error);
-            weir_inner::exit_code(&error)
+            weir_gate::exit_code(&error).into()
         }
     }
 }

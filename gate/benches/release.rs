@@ -252,7 +252,12 @@ impl Lab {
         // The gate inherits its core.
         pin(1);
         let gate = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &config])
+            .args([
+                Path::new("run"),
+                "--unprotected".as_ref(),
+                "--config".as_ref(),
+                &config,
+            ])
             .spawn()
             .expect("the gate starts");
         pin(0);

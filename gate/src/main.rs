@@ -17,8 +17,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("weir-gate: {error:#}");
-            // Each reason of a ledger's has a number of its own: docs/operations.md.
-            weir_ledger::exit_code(error.chain()).into()
+            weir_gate::exit_code(&error).into()
         }
     }
 }

@@ -123,6 +123,9 @@ pub enum Cut {
     /// The ledger cannot be written.
     #[error("the ledger cannot be written")]
     Ledger,
+    /// Packets may pass beside the gate.
+    #[error("the machine does not protect the link any more")]
+    Machine,
     /// An operator said so.
     #[error("an operator cut it")]
     Operator,

@@ -131,6 +131,7 @@ fn a_disk_that_fails_cuts() {
             "gate",
             env!("CARGO_BIN_EXE_weir-gate"),
             "run",
+            "--unprotected",
             "--config",
         ])
         .arg(lab.path("gate.toml"))

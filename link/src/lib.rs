@@ -27,9 +27,12 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+// `device` alone has any.
+#![deny(unsafe_code)]
 
 pub use address::{Address, AddressError};
+#[cfg(target_os = "linux")]
+pub use device::{bind_to_device, tell_drops};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Clock, Memory};
 pub use metered::{Metered, governed_purpose};
@@ -46,6 +49,8 @@ use thiserror::Error;
 use weir_meter::{LinkCost, Mismatch};
 
 mod address;
+#[cfg(target_os = "linux")]
+mod device;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod metered;

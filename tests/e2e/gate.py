@@ -34,7 +34,7 @@ def ip(*words):
 
 
 class Net:
-    """Three namespaces in a row. IPv6 off, neighbours fixed: a kernel has nothing to say by itself."""
+    """Three namespaces in a row. IPv6 off, neighbours fixed: a kernel has nothing to say by itself. The gate's is as the gate wants it."""
 
     def __init__(self):
         self.names = {end: f"weir-{end}-{os.getpid()}" for end in ("inner", "gate", "outer")}
@@ -45,6 +45,9 @@ class Net:
             path = "/proc/sys/net/ipv6/conf"
             script = f"for f in {path}/all {path}/default; do [ ! -e $f ] || echo 1 > $f/disable_ipv6; done"
             ip("netns", "exec", name, "sh", "-c", script)
+        ip("-n", self.names["gate"], "link", "set", "lo", "up")
+        for knob in ("all/rp_filter=1", "default/rp_filter=1", "all/forwarding=0", "default/forwarding=0"):
+            self.set(f"ipv4/conf/{knob}")
         self.cable("in", "inner", "gate")
         self.cable("out", "gate", "outer")
         return self
@@ -63,6 +66,11 @@ class Net:
             ip("-n", name, "link", "set", device, "up")
             ip("-n", name, "neighbour", "replace", peer, "lladdr", mac[1], "dev", device, "nud", "permanent")
 
+    def set(self, knob):
+        """Sets one of the gate's kernel's, NAME=VALUE below /proc/sys/net."""
+        name, value = knob.split("=")
+        sh(*self.inside("gate"), "sh", "-c", f"echo {value} > /proc/sys/net/{name}")
+
     def inside(self, end):
         return ["ip", "netns", "exec", self.names[end]]
 
@@ -71,8 +79,8 @@ def config(folder, **keys):
     """A configuration file of the gate."""
     text = [
         f'control = "{folder}/gate.sock"',
-        f'[inside]\nlocal = "udp://{ADDRESSES["in"][1]}:{GATE_IN}"\npeer = "udp://{ADDRESSES["in"][0]}:{INSIDE}"',
-        f'[outside]\nlocal = "udp://{ADDRESSES["out"][0]}:{GATE_OUT}"\npeer = "udp://{ADDRESSES["out"][1]}:{OUTSIDE}"',
+        f'[inside]\nlocal = "udp://{ADDRESSES["in"][1]}:{GATE_IN}"\npeer = "udp://{ADDRESSES["in"][0]}:{INSIDE}"\ndevice = "in"',
+        f'[outside]\nlocal = "udp://{ADDRESSES["out"][0]}:{GATE_OUT}"\npeer = "udp://{ADDRESSES["out"][1]}:{OUTSIDE}"\ndevice = "out"',
     ]
     for section in ("session", "rules", "meter"):
         rows = [f"{key} = {json.dumps(value)}" for key, value in keys.get(section, {}).items()]
@@ -147,19 +155,27 @@ class Lab:
         return {name: int(value) if value.isdigit() else value for name, value in rows}
 
     def load_nft(self, path, *more):
-        rules = sh(os.path.join(self.bin, "weir"), "gate", "nft", "--config", path, "--interface", "out", *more)
+        rules = sh(*self.net.inside("gate"), os.path.join(self.bin, "weir"), "gate", "nft", "--config", path, *more)
         subprocess.run(
             [*self.net.inside("gate"), "nft", "-f", "-"], input=rules, check=True, text=True, capture_output=True
         )
 
     def nft(self):
         """(frames, bytes on the line, frames over the quota, frames of others), as the kernel counts them."""
-        said = json.loads(sh(*self.net.inside("gate"), "nft", "-j", "list", "counters", "netdev"))
-        rows = {row["counter"]["name"]: row["counter"] for row in said["nftables"] if "counter" in row}
+        rows = self.counters()
         short, long = rows["short"], rows["long"]
         frames = short["packets"] + long["packets"]
         line = short["packets"] * (SHORT + AROUND) + long["bytes"] + long["packets"] * AROUND
         return frames, line, rows["over"]["packets"], rows["other"]["packets"]
+
+    def counters(self):
+        """The kernel's counters by name, each the sum over the tables."""
+        said, rows = json.loads(sh(*self.net.inside("gate"), "nft", "-j", "list", "counters")), {}
+        for row in (row["counter"] for row in said["nftables"] if "counter" in row):
+            total = rows.setdefault(row["name"], {"packets": 0, "bytes": 0})
+            for unit in total:
+                total[unit] += row[unit]
+        return rows
 
     def stray(self):
         """A packet that the gate's machine sends on the link beside the gate."""
@@ -418,6 +434,8 @@ def run(bin, configurations=25, seed=1):
     with Net() as net:
         lab = Lab(net, bin)
         try:
+            # Without them no gate starts.
+            lab.load_nft(config(lab.folder), "--cap-bytes", str(1 << 50))
             alarms(lab)
             each_stops_alone(lab)
             tap_drops(lab)

@@ -13,6 +13,7 @@ import openai
 
 import badlink
 import gate
+import gate_net
 import gated
 import kills
 import namespace
@@ -160,6 +161,11 @@ def a_tap_stands(weir):
     return tap.run(os.path.dirname(weir))
 
 
+def kernel_of_the_gate(weir):
+    """The gate's machine says nothing of its own on either cable, and no gate runs where it would."""
+    return gate_net.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -177,6 +183,7 @@ TESTS = [
     many_names,
     hostile_ends,
     a_tap_stands,
+    kernel_of_the_gate,
 ]
 
 

@@ -48,6 +48,7 @@ impl Gate {
             Some(cut) => format!("state cut: {cut}\n"),
             None => "state open\n".to_owned(),
         };
+        let _ = writeln!(out, "protection {}", self.machine.status());
         for (name, value) in [
             ("ticks", counters.ticks),
             ("offered", counters.offered),

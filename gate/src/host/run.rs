@@ -16,6 +16,7 @@ use super::alarm::{alarm, note};
 use super::clock::{micros, sleep_until, spin_until};
 use super::config::Config;
 use super::control::Control;
+use super::protect::Machine;
 use super::report::{Host, Reported};
 use crate::{Count, Cut, Receipts, Valve};
 
@@ -35,6 +36,7 @@ pub(super) struct Gate {
     due: u64,
     /// Whether inner has been told of it.
     told: bool,
+    pub(super) machine: Machine,
     pub(super) host: Host,
     /// What has been reported.
     pub(super) reported: Reported,
@@ -45,10 +47,13 @@ pub(super) struct Gate {
 }
 
 /// Runs until a signal comes.
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+pub(super) fn run(config: &Config, is_guarded: bool) -> anyhow::Result<()> {
     let mut control = Control::open(&config.control)?;
+    // First of all: what a socket is for, the machine must be fit for.
+    let machine = Machine::examine(config, is_guarded)?;
     let words = &config.receipts;
-    let mut outer = Socket::open(&config.addresses()?.1).context("outside")?;
+    let mut outer =
+        Socket::open_on(&config.addresses()?.1, config.outside.device.as_deref()).context("outside")?;
     let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
     // Before signals are heard and anything of inner's: one ends it, and what inner says meanwhile is of no tick.
     let heard = config.meter.hear(key, words.at_start_s, |buffer| {
@@ -65,7 +70,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let mut gate = Gate::open(config, outer, key, heard.map(|heard| heard.0))?;
+    let mut gate = Gate::open(config, machine, outer, key, heard.map(|heard| heard.0))?;
     let mut buffer = vec![0; LARGEST];
     // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
@@ -75,6 +80,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
         sleep_until(gate.wake_at());
         gate.beat(&mut buffer)?;
         control.serve(|order| gate.obey(order));
+        gate.watch();
         gate.report();
     }
     note("shutting down");
@@ -84,11 +90,17 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Gate {
-    fn open(config: &Config, outer: Socket, key: Option<[u8; 32]>, had: Option<u64>) -> anyhow::Result<Self> {
+    fn open(
+        config: &Config,
+        machine: Machine,
+        outer: Socket,
+        key: Option<[u8; 32]>,
+        had: Option<u64>,
+    ) -> anyhow::Result<Self> {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
         let (from, to) = config.addresses()?;
-        let inside = Socket::open(&from).context("inside")?;
+        let inside = Socket::open_on(&from, config.inside.device.as_deref()).context("inside")?;
         let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
         let governor = config.meter.governor(outer.cost(), limits, longest, had)?;
         let (spent, total) = governor.spent();
@@ -112,6 +124,7 @@ impl Gate {
             tick,
             due: (micros() / tick + 1) * tick,
             told: false,
+            machine,
             host: Host::default(),
             reported: Reported::default(),
             word: Vec::with_capacity(64),
@@ -282,6 +295,9 @@ impl Gate {
             // From a program that has compared counters.
             b"disagree" => self.valve.cut(Cut::Counters),
             b"resume" => {
+                if let Some(lost) = self.machine.lost() {
+                    return format!("not resumed: {lost}; see to the machine, and start the gate anew\n");
+                }
                 note("an operator resumes");
                 self.heard = micros();
                 self.valve.resume();

@@ -75,7 +75,12 @@ impl Lab {
 
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &self.path("gate.toml")])
+            .args([
+                Path::new("run"),
+                "--unprotected".as_ref(),
+                "--config".as_ref(),
+                &self.path("gate.toml"),
+            ])
             .stderr(self.log())
             .spawn()
             .unwrap()

@@ -46,7 +46,12 @@ pub(crate) fn log(lab: &Lab) -> String {
 /// Runs a gate that does not start: its exit code, and why.
 pub(crate) fn refusal(lab: &Lab, config: &str) -> (Option<i32>, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-        .args([Path::new("run"), "--config".as_ref(), &lab.path(config)])
+        .args([
+            Path::new("run"),
+            "--unprotected".as_ref(),
+            "--config".as_ref(),
+            &lab.path(config),
+        ])
         .output()
         .unwrap();
     (done.status.code(), String::from_utf8(done.stderr).unwrap())
