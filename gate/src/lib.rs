@@ -45,4 +45,4 @@ mod rules;
 mod valve;
 
 #[cfg(feature = "host")]
-pub use host::{Command, Config, ConfigArgs, command};
+pub use host::{Command, Config, ConfigArgs, command, interrupts};

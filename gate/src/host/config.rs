@@ -39,6 +39,8 @@ pub struct LinkConfig {
     pub local: String,
     /// Inner's or outer's.
     pub peer: String,
+    /// The interface.
+    pub device: Option<String>,
 }
 
 /// Layout and cadence of frames.
@@ -78,6 +80,7 @@ impl Default for Config {
         let link = |local: &str, peer: &str| LinkConfig {
             local: local.to_owned(),
             peer: peer.to_owned(),
+            device: None,
         };
         Self {
             control: "/run/weir/gate.sock".into(),

@@ -4,8 +4,10 @@ mod alarm;
 mod clock;
 mod config;
 mod control;
+mod interrupts;
 mod report;
 mod run;
+mod traffic;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -14,6 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 pub use config::Config;
+pub use interrupts::interrupts;
 
 /// The gate's commands.
 #[derive(Debug, clap::Subcommand)]
