@@ -17,7 +17,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 
-use moments::{Lot, MILLISECOND, SHUFFLES, ahead, micros, now, pin, sleep_until, stamp, two_samples};
+use moments::{Lot, MILLISECOND, ahead, micros, now, pin, sleep_until, stamp, two_samples};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
 mod moments;
@@ -91,7 +91,7 @@ fn independence(ticks: u64) -> bool {
         let of_kind: Vec<u64> = seen.iter().filter(|one| one.1 == kind).map(|one| one.0).collect();
         micros(of_kind[of_kind.len() / 2])
     });
-    let (d, p) = two_samples(&seen, &mut lot);
+    let (d, p) = two_samples(&seen, SHUFFLES, &mut lot);
     println!(
         "  sent early against sent late: medians {:.3} and {:.3} us, Kolmogorov-Smirnov D = {d:.5}, p = {p:.3} of {SHUFFLES} shuffles",
         medians[0], medians[1]
@@ -347,3 +347,5 @@ impl Sink {
 fn last_reading(tick: u64) -> u64 {
     2 * 200_000.min(tick / 8)
 }
+
+const SHUFFLES: usize = 1_000;

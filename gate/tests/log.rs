@@ -6,6 +6,7 @@ use std::time::Duration;
 use lab::Lab;
 use told::{configure, log};
 
+#[allow(dead_code)]
 mod lab;
 #[allow(dead_code)]
 mod told;

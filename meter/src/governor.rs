@@ -216,7 +216,10 @@ impl Governor {
     /// Charges what somebody outside learns at `now` without a datagram: one of 2^`choices` things, and of each of `gaps` how
     /// many moments it let pass. It cannot be refused any more, so the charge ends where the total does, or what is reserved.
     pub fn tell(&mut self, now: u64, gaps: &[u64], choices: u64) {
-        let moments = gaps.iter().map(|&gap| gap_bits(gap)).fold(choices, u64::saturating_add);
+        let moments = gaps
+            .iter()
+            .map(|&gap| gap_bits(gap))
+            .fold(choices, u64::saturating_add);
         let bits = moments.min(self.limits.total.saturating_sub(self.counters.bits()));
         let (mut time, mut bits) = (now, bits);
         if let Some(ledger) = &mut self.ledger {

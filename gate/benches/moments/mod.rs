@@ -8,29 +8,44 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// The two-sample statistic of what is sorted, and the share of shuffles with as much or more. As a lot has decided for each tick
 /// alone, shuffled labels are as likely as these if it makes no difference, whatever else the machine did meanwhile.
-pub(crate) fn two_samples(seen: &[(u64, bool)], lot: &mut Lot) -> (f64, f64) {
-    let mut labels: Vec<bool> = seen.iter().map(|one| one.1).collect();
-    let late = labels.iter().filter(|&&is_late| is_late).count();
+pub(crate) fn two_samples(seen: &[(u64, bool)], shuffles: usize, lot: &mut Lot) -> (f64, f64) {
+    let found = statistic(seen);
+    let as_much = shuffled(seen, shuffles - 1, lot).filter(|&d| d >= found - 1e-12);
+    (found, (1 + as_much.count()) as f64 / shuffles as f64)
+}
+
+/// What the statistic is above in that share of shuffles.
+#[allow(dead_code)]
+pub(crate) fn critical(seen: &[(u64, bool)], shuffles: usize, share: f64, lot: &mut Lot) -> f64 {
+    let mut found: Vec<f64> = shuffled(seen, shuffles, lot).collect();
+    found.sort_by(f64::total_cmp);
+    found[shuffles - 1 - (shuffles as f64 * share) as usize]
+}
+
+/// The greatest difference (Kolmogorov-Smirnov) between the two kinds; `seen` is sorted.
+pub(crate) fn statistic(seen: &[(u64, bool)]) -> f64 {
+    let late = seen.iter().filter(|one| one.1).count();
     let steps = [-1.0 / (seen.len() - late).max(1) as f64, 1.0 / late.max(1) as f64];
-    let statistic = |labels: &[bool]| {
-        let (mut sum, mut d) = (0.0_f64, 0.0_f64);
-        for (i, &is_late) in labels.iter().enumerate() {
-            sum += steps[usize::from(is_late)];
-            // Equal instants are one step.
-            if seen.get(i + 1).is_none_or(|next| next.0 != seen[i].0) {
-                d = d.max(sum.abs());
-            }
+    let (mut sum, mut d) = (0.0_f64, 0.0_f64);
+    for (i, &(at, is_late)) in seen.iter().enumerate() {
+        sum += steps[usize::from(is_late)];
+        // Equal instants are one step.
+        if seen.get(i + 1).is_none_or(|next| next.0 != at) {
+            d = d.max(sum.abs());
         }
-        d
-    };
-    let found = statistic(&labels);
-    let as_much = (1..SHUFFLES).filter(|_| {
-        for i in (1..labels.len()).rev() {
-            labels.swap(i, (lot.draw() % (i as u64 + 1)) as usize);
+    }
+    d
+}
+
+fn shuffled(seen: &[(u64, bool)], shuffles: usize, lot: &mut Lot) -> impl Iterator<Item = f64> {
+    let mut seen = seen.to_vec();
+    (0..shuffles).map(move |_| {
+        for i in (1..seen.len()).rev() {
+            let other = (lot.draw() % (i as u64 + 1)) as usize;
+            (seen[i].1, seen[other].1) = (seen[other].1, seen[i].1);
         }
-        statistic(&labels) >= found - 1e-12
-    });
-    (found, (1 + as_much.count()) as f64 / SHUFFLES as f64)
+        statistic(&seen)
+    })
 }
 
 /// Keeps this thread, and what it starts, on one core. A machine without that core has to do with what it has.
@@ -95,5 +110,4 @@ impl Lot {
 
 /// In nanoseconds.
 pub(crate) const MILLISECOND: u64 = 1_000_000;
-pub(crate) const SHUFFLES: usize = 1_000;
 const SIOCGSTAMPNS: rustix::ioctl::Opcode = 0x8907;

@@ -15,7 +15,9 @@ pub(super) fn refusals(devices: &[&str]) -> anyhow::Result<Vec<String>> {
         return Ok(vec![]);
     }
     let allowed = sched_getaffinity(None).context("the gate's cores")?;
-    let cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    let cores = (0..CpuSet::MAX_CPU)
+        .filter(|&core| allowed.is_set(core))
+        .collect();
     let root = Path::new("/");
     let online = read_to_string("/sys/devices/system/cpu/online").ok();
     let online = online.as_deref().and_then(cpu_list);
@@ -53,7 +55,11 @@ pub fn interrupts(root: &Path, device: &str, cores: &BTreeSet<usize>) -> Vec<Str
     }
     for entry in entries.flatten() {
         // What it is made of: the card below a VLAN or a bond.
-        if let Some(lower) = entry.file_name().to_str().and_then(|name| name.strip_prefix("lower_")) {
+        if let Some(lower) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.strip_prefix("lower_"))
+        {
             reasons.extend(interrupts(root, lower, cores));
         }
     }
@@ -135,7 +141,13 @@ fn cpu_list(text: &str) -> Option<BTreeSet<usize>> {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         Some(first.parse().ok()?..=last.parse().ok().filter(|&last| last < CORES_MAX)?)
     });
-    Some(ranges.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    Some(
+        ranges
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }
 
 /// `ff,00000003`, as the kernel writes masks of cores.

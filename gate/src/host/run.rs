@@ -55,7 +55,9 @@ pub(super) struct Gate {
 
 /// Runs until a signal comes.
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
-    let devices = [&config.inside.device, &config.outside.device].into_iter().flatten();
+    let devices = [&config.inside.device, &config.outside.device]
+        .into_iter()
+        .flatten();
     let reasons = interrupts::refusals(&devices.map(String::as_str).collect::<Vec<_>>())?;
     ensure!(reasons.is_empty(), "refused:\n{}", reasons.join("\n"));
     let mut control = Control::open(&config.control)?;
@@ -233,7 +235,8 @@ impl Gate {
         host.missed += missed;
         if late > LATE || missed > 0 {
             // Outer sees which tick that was, and how late.
-            self.governor.tell(micros(), &[ticks - self.late, late / DITHER_MOST], 0);
+            self.governor
+                .tell(micros(), &[ticks - self.late, late / DITHER_MOST], 0);
             self.late = ticks;
         }
         self.due = next;

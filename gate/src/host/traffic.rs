@@ -23,7 +23,10 @@ impl Traffic {
     /// To be called when the link is open, so that all that is counted from now on is either the link's or a stray.
     pub(super) fn open(device: &str) -> anyhow::Result<Self> {
         let open = |name| {
-            let path = Path::new("/sys/class/net").join(device).join("statistics").join(name);
+            let path = Path::new("/sys/class/net")
+                .join(device)
+                .join("statistics")
+                .join(name);
             File::open(&path).with_context(|| path.display().to_string())
         };
         let mut traffic = Self {
@@ -63,7 +66,9 @@ impl Traffic {
         for counter in &self.counters {
             let mut text = [0; 24];
             let len = counter.read_at(&mut text, 0)?;
-            let number = str::from_utf8(&text[..len]).ok().and_then(|text| text.trim().parse().ok());
+            let number = str::from_utf8(&text[..len])
+                .ok()
+                .and_then(|text| text.trim().parse().ok());
             sum = sum.saturating_add(number.ok_or(ErrorKind::InvalidData)?);
         }
         Ok(sum)

@@ -689,11 +689,7 @@ fn the_last_silence_is_charged_so_that_all_patterns_together_are_one_code() {
             governor.prepare(start);
             let mut count = 0;
             for tick in (0..8).filter(|tick| pattern >> tick & 1 == 1) {
-                assert!(goes(governor.release(
-                    start + tick * TICK,
-                    0,
-                    Purpose::Frame
-                )));
+                assert!(goes(governor.release(start + tick * TICK, 0, Purpose::Frame)));
                 count += 1;
             }
             world.moment.micros += 8 * TICK;
