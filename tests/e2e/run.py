@@ -13,6 +13,7 @@ import openai
 
 import badlink
 import gate
+import gate_channels
 import gated
 import kills
 import namespace
@@ -148,6 +149,11 @@ def hostile_ends(weir):
     return gate.run(os.path.dirname(weir))
 
 
+def free_channels(weir):
+    """Packets beside the link cut the gate, and it wants a core of its own."""
+    return gate_channels.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -163,6 +169,7 @@ TESTS = [
     gated.every_shape,
     kills.inner_is_killed,
     hostile_ends,
+    free_channels,
 ]
 
 
