@@ -302,6 +302,10 @@ mod tests {
             outside: Some(cable(3, "[fd00::1]:7004", "[fd00::2]:7002")),
         };
         let text = text(&cables, &Counts::default());
-        assert_eq!(blake3::hash(text.as_bytes()).to_string()[..16], *"388ec7e764d5a644", "{text}");
+        assert_eq!(
+            blake3::hash(text.as_bytes()).to_string()[..16],
+            *"388ec7e764d5a644",
+            "{text}"
+        );
     }
 }

@@ -166,7 +166,12 @@ impl Args {
         rows.push(head);
         if situation.set_back > 0.0 {
             let name = "a machine that is set back, with each cap".to_owned();
-            rows.push(vec![name, short(situation.set_back), String::new(), String::new()]);
+            rows.push(vec![
+                name,
+                short(situation.set_back),
+                String::new(),
+                String::new(),
+            ]);
         }
         for (cap, flow) in self.cases(situation) {
             let name = cap.map_or_else(

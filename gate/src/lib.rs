@@ -45,4 +45,4 @@ mod rules;
 mod valve;
 
 #[cfg(feature = "host")]
-pub use host::{Cable, Cables, Command, Config, ConfigArgs, command, exit_code};
+pub use host::{Cable, Cables, Command, Config, ConfigArgs, command, exit_code, interrupts};

@@ -111,6 +111,9 @@ pub enum Cut {
     /// Too many violations of the rules.
     #[error("inner broke the rules too often")]
     Violations,
+    /// Too many frames on inside's interface that are not the link's.
+    #[error("inner sent too much beside the link")]
+    Strays,
     /// Too many absent pieces in a row.
     #[error("inner left out too many pieces")]
     Absent,

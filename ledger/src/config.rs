@@ -172,7 +172,13 @@ impl MeterConfig {
         let dearest = limits.dearest(cost, longest).unwrap_or(u64::MAX);
         // Of a window frames have all but what is kept for handshakes.
         let is_window = |name: &str| name.ends_with("windows");
-        let kept = |(name, bits)| if is_window(name) { bits - limits.kept(bits) } else { bits };
+        let kept = |(name, bits)| {
+            if is_window(name) {
+                bits - limits.kept(bits)
+            } else {
+                bits
+            }
+        };
         if let Some((name, bits)) = room.into_iter().find(|&limit| kept(limit) < dearest) {
             return Err(ConfigError::Room { name, bits, dearest });
         }

@@ -71,6 +71,8 @@ pub struct Counters {
     pub handshakes: Spent,
     /// Datagrams refused, for any reason.
     pub refused: u64,
+    /// Bits charged for what was told without a datagram: see [`Governor::tell`].
+    pub told: u64,
 }
 
 impl Counters {
@@ -80,6 +82,7 @@ impl Counters {
             .bits
             .saturating_add(self.repeats.bits)
             .saturating_add(self.handshakes.bits)
+            .saturating_add(self.told)
     }
 }
 
@@ -222,11 +225,33 @@ impl Governor {
         }
     }
 
-    /// Gives back what the ledger has reserved and was not charged. Nothing may leave afterwards.
+    /// Charges what somebody outside learns at `now` without a datagram: one of 2^`choices` things, and of each of `gaps` how
+    /// many moments it let pass. It cannot be refused any more, so the charge ends where the total does, or what is reserved.
+    pub fn tell(&mut self, now: u64, gaps: &[u64], choices: u64) {
+        let moments = gaps
+            .iter()
+            .map(|&gap| gap_bits(gap))
+            .fold(choices, u64::saturating_add);
+        let bits = moments.min(self.limits.total.saturating_sub(self.counters.bits()));
+        let (mut time, mut bits) = (now, bits);
+        if let Some(ledger) = &mut self.ledger {
+            time = ledger.time(now);
+            bits = ledger.draw_reserved(bits);
+        }
+        self.counters.told += bits;
+        self.spans.add(time, bits, Purpose::Frame);
+    }
+
+    /// Charges the silence that ends here, and gives back what the ledger has reserved and was not charged. Nothing may leave
+    /// afterwards.
     ///
     /// # Errors
     /// The ledger's; then its next start counts what was reserved.
-    pub fn close(self, now: u64) -> Result<(), LedgerError> {
+    pub fn close(mut self, now: u64) -> Result<(), LedgerError> {
+        if self.limits.tick > 0 {
+            let silence = ticks(now, self.limits.tick).saturating_sub(self.tick);
+            self.tell(now, &[silence], 0);
+        }
         self.ledger.map_or(Ok(()), |ledger| ledger.close(now))
     }
 

@@ -242,6 +242,13 @@ impl Ledger {
         Ok(())
     }
 
+    /// Charges what was told without a datagram, as far as it is reserved already: how many bits that is. It takes no disk.
+    pub fn draw_reserved(&mut self, bits: u64) -> u64 {
+        let bits = bits.min(self.live.reserved.saturating_sub(self.live.spent));
+        self.live.spent += bits;
+        bits
+    }
+
     /// Reserves anew once less than half a block is left, so that `draw` hardly ever has to: for programs that must not wait
     /// for the disk when they send.
     ///

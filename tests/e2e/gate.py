@@ -125,6 +125,11 @@ class Process:
             print(f"--- {self.log_path}\n{self.log()[-1500:]}", file=sys.stderr)
 
 
+def own_core():
+    """The core that gates of tests have."""
+    return max(os.sched_getaffinity(0))
+
+
 class Lab:
     """The programs of a test, over one set of namespaces."""
 
@@ -133,7 +138,8 @@ class Lab:
         self.folder = tempfile.mkdtemp(prefix="weir-gate-")
 
     def gate(self, path):
-        return self.start("gate", [os.path.join(self.bin, "weir-gate"), "run", "--config", path], "gate", "ready")
+        words = ["taskset", "-c", str(own_core()), os.path.join(self.bin, "weir-gate"), "run", "--config", path]
+        return self.start("gate", words, "gate", "ready")
 
     def tap(self, cap, state, *more):
         """A tap on its first day. Its start sets the interface up, its end takes it down."""

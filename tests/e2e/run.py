@@ -14,6 +14,7 @@ import openai
 import badlink
 import gate
 import gate_net
+import gate_channels
 import gated
 import kills
 import namespace
@@ -166,6 +167,11 @@ def kernel_of_the_gate(weir):
     return gate_net.run(os.path.dirname(weir))
 
 
+def free_channels(weir):
+    """Packets beside the link cut the gate, and it wants a core of its own."""
+    return gate_channels.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -184,6 +190,7 @@ TESTS = [
     hostile_ends,
     a_tap_stands,
     kernel_of_the_gate,
+    free_channels,
 ]
 
 

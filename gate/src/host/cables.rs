@@ -64,6 +64,11 @@ impl Cables {
         (Self { inside, outside }, faults)
     }
 
+    /// Inside's and outside's, where there is one.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Cable> {
+        [&self.inside, &self.outside].into_iter().flatten()
+    }
+
     /// An address on the loopback interface to which nothing can be sent while the rules for just these links and interfaces are loaded: to
     /// this port the table inet lets nothing pass, to the one above the table netdev. So a program without any rights sees that they are there.
     pub fn mark(&self) -> SocketAddrV4 {

@@ -5,9 +5,11 @@ mod cables;
 mod clock;
 mod config;
 mod control;
+mod interrupts;
 mod protect;
 mod report;
 mod run;
+mod traffic;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -18,6 +20,7 @@ use weir_meter::Exit;
 
 pub use cables::{Cable, Cables};
 pub use config::Config;
+pub use interrupts::interrupts;
 
 /// The gate's commands.
 #[derive(Debug, clap::Subcommand)]

@@ -12,6 +12,7 @@ use super::alarm::alarm;
 use super::cables::{Cable, Cables, index_of};
 use super::clock::micros;
 use super::config::Config;
+use super::interrupts;
 use super::run::Gate;
 use crate::Cut;
 
@@ -35,6 +36,7 @@ impl Machine {
     pub(super) fn examine(config: &Config, is_guarded: bool) -> Result<Self, Unprotected> {
         let (cables, mut faults) = Cables::find(config);
         faults.extend(cables.faults());
+        faults.extend(interrupts::refusals(cables.iter()));
         if is_guarded && !faults.is_empty() {
             return Err(Unprotected(faults));
         }
@@ -88,7 +90,7 @@ impl Gate {
 impl Cables {
     /// All that is wrong, each with its mend.
     fn faults(&self) -> Vec<String> {
-        let cables: Vec<_> = [&self.inside, &self.outside].into_iter().flatten().collect();
+        let cables: Vec<_> = self.iter().collect();
         if cables.is_empty() {
             return vec![];
         }

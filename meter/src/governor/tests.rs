@@ -842,3 +842,59 @@ fn a_datagram_above_the_block_is_refused_by_name() {
     assert_eq!(why, Refused::Ledger(LedgerError::AboveBlock { bits, block }));
     assert!(goes(governor.release(world.moment.micros, 0, Purpose::Frame)));
 }
+
+#[test]
+fn the_last_silence_is_charged_so_that_all_patterns_together_are_one_code() {
+    const TICK: u64 = 100_000;
+    let limits = Limits { tick: TICK, ..WIDE };
+    // On each of eight ticks something leaves or not, then the program ends: 256 things to say.
+    let sum: f64 = (0..256_u32)
+        .map(|pattern| {
+            let mut world = World::new();
+            let start = world.moment.micros;
+            let mut governor = on(&world, limits, &[]);
+            governor.prepare(start);
+            let mut count = 0;
+            for tick in (0..8).filter(|tick| pattern >> tick & 1 == 1) {
+                assert!(goes(governor.release(start + tick * TICK, 0, Purpose::Frame)));
+                count += 1;
+            }
+            world.moment.micros += 8 * TICK;
+            governor.close(world.moment.micros).unwrap();
+            let spent = world.open().unwrap().state().spent;
+            0.5_f64.powi((spent - count * SHORT) as i32)
+        })
+        .sum();
+    assert!(sum <= 1.0, "{sum}");
+}
+
+#[test]
+fn what_is_told_without_a_datagram_is_charged_as_far_as_the_budget_goes() {
+    let world = World::new();
+    let now = world.moment.micros;
+    let mut governor = on(&world, WIDE, &[]);
+    // Nothing is reserved yet, and so nothing is there to be charged.
+    governor.tell(now, &[0], 4);
+    assert_eq!(governor.counters().told, 0);
+    governor.prepare(now);
+    governor.tell(now, &[6, 0], 4);
+    assert_eq!((governor.counters().told, governor.counters().bits()), (10, 10));
+    assert_eq!(governor.ledger().unwrap().state().spent, 10);
+    assert_eq!(governor.ledger().unwrap().state().datagrams, 0);
+    for _ in 0..BLOCK {
+        governor.tell(now, &[u64::MAX], 4);
+    }
+    let state = *governor.ledger().unwrap().state();
+    assert_eq!((state.spent, state.reserved), (BLOCK, BLOCK));
+    governor.close(now).unwrap();
+    assert_eq!(world.open().unwrap().state().spent, BLOCK);
+    // Without a ledger the program's own total is the end.
+    let limits = Limits {
+        total: 700,
+        ..limits()
+    };
+    let mut governor = self::governor(limits);
+    assert!(goes(governor.release(0, 0, Purpose::Frame)));
+    governor.tell(0, &[u64::MAX; 3], 4);
+    assert_eq!(governor.counters().bits(), 700);
+}
