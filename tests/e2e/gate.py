@@ -137,8 +137,8 @@ class Lab:
         self.net, self.bin = net, bin
         self.folder = tempfile.mkdtemp(prefix="weir-gate-")
 
-    def gate(self, path):
-        words = ["taskset", "-c", str(own_core()), os.path.join(self.bin, "weir-gate"), "run", "--config", path]
+    def gate(self, path, *flags):
+        words = ["taskset", "-c", str(own_core()), os.path.join(self.bin, "weir-gate"), "run", *flags, "--config", path]
         return self.start("gate", words, "gate", "ready")
 
     def tap(self, cap, state, *more):

@@ -47,19 +47,6 @@ if kind == "honest":
 """
 
 
-def config(lab, **more):
-    """The gate's file, with its interfaces."""
-    path = gate.config(lab.folder, **(CONSTANT | more))
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    for section, device in (("inside", "in"), ("outside", "out")):
-        if f'device = "{device}"' not in text:
-            text = text.replace(f"[{section}]", f'[{section}]\ndevice = "{device}"')
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-    return path
-
-
 def enemy(lab, kind, count):
     words = [sys.executable, "-c", ENEMY, kind, gate.ADDRESSES["in"][0], gate.ADDRESSES["in"][1], str(count)]
     process = gate.Process(lab.net.inside("inner"), words, lab.folder, f"enemy-{kind}")
@@ -69,7 +56,9 @@ def enemy(lab, kind, count):
 
 def strays(lab):
     """Whatever comes in beside the link is counted, and cuts; as many honest pieces do not, and are none."""
-    path = config(lab)
+    path = gate.config(lab.folder, **CONSTANT)
+    # What the rules drop is counted all the same: by the interface, before them.
+    lab.load_nft(path, "--cap-bytes", str(1 << 50))
     with enemy(lab, "honest", 60), lab.gate(path) as process:
         servers.until("pieces have come", 10, lambda: lab.status(path)["offered"] == 60)
         before = lab.status(path)
@@ -92,7 +81,7 @@ def strays(lab):
 
 def interface_lost(lab):
     """Counters that cannot be read any more cut."""
-    path = config(lab)
+    path = gate.config(lab.folder, **CONSTANT)
     with lab.gate(path) as process:
         gate.ip("-n", lab.net.names["gate"], "link", "delete", "in")
         process.until("alarm: the counters of inside's interface cannot be read")
@@ -103,7 +92,7 @@ def interface_lost(lab):
 
 def no_core(lab):
     """A gate that may run on every core has none of its own, and packets that are steered to its core are named."""
-    path = config(lab)
+    path = gate.config(lab.folder, **CONSTANT)
     words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir-gate"), "run", "--config", path]
 
     def refused(prefix, expected):

@@ -251,8 +251,7 @@ def impostor(lab):
                 rows = [row for row in file if not row.startswith("device")]
             with open(path, "w", encoding="utf-8") as file:
                 file.writelines(rows)
-        command = [os.path.join(lab.bin, "weir-gate"), "run", *flags, "--config", path]
-        with lab.start("gate", command, "gate", "ready") as running:
+        with lab.gate(path, *flags) as running:
             assert ("alarm: UNPROTECTED" in running.log()) is bool(flags), running.log()
             send(lab, "inner", "in", frame(lab, "inner", "in", 0x800, udp(*inner)))
             # Outer itself comes after them, and is heard.
