@@ -146,12 +146,12 @@ fn two_answers_share_frames_and_their_bits() {
 fn pieces_share_their_bits_and_slots_change_hands_within_one() {
     let parameters = Parameters {
         shape: weir_wire::Shape::CONSTANT,
-        mtu: 100,
+        mtu: 32,
         ..Parameters::default()
     };
     let len = parameters.piece_len().unwrap();
     let mut world = World::new(parameters);
-    let (first, mut one) = world.open(0, 1, 3, &[]);
+    let (first, mut one) = world.open(0, 1, 48, &[]);
     let (second, mut two) = world.open(0, 2, 20, &[]);
     world.encoder.open(0, &first).unwrap();
     let said = [(0, Offer::Tokens(&[0, 1, 2][..]))];
