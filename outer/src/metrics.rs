@@ -41,6 +41,12 @@ pub(crate) struct Metrics {
     pub(crate) live: Gauge,
     pub(crate) up: Gauge,
     pub(crate) sessions: Counter,
+    /// Connections to the API that have shown no key, that have, and of the first those that made room for others.
+    pub(crate) strangers: Gauge,
+    pub(crate) guests: Gauge,
+    pub(crate) strangers_dropped: Counter,
+    /// Memory that the bodies of requests take.
+    pub(crate) body_bytes: Gauge,
     coded_per_token: Ratio,
     plain_per_token: Ratio,
     frame_per_token: Ratio,
@@ -67,7 +73,7 @@ impl Metrics {
     pub(crate) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("weir_outer");
         // The encoder appends `_total` to the name of a counter.
-        let counters: [(&str, &str, &Counter); 12] = [
+        let counters: [(&str, &str, &Counter); 13] = [
             ("requests", "Requests sent in", &self.requests),
             ("answered", "Requests answered to their end", &self.answered),
             (
@@ -96,6 +102,11 @@ impl Metrics {
             ),
             ("datagrams_dropped", "Datagrams no session wanted", &self.dropped),
             ("datagrams_sent", "Datagrams sent inward", &self.sent),
+            (
+                "strangers_dropped",
+                "Connections without a key that made room for others",
+                &self.strangers_dropped,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -120,6 +131,17 @@ impl Metrics {
             ("queue", "Requests waiting for a slot", &self.queued),
             ("live_slots", "Queries that inner is answering", &self.live),
             ("session_up", "1 while the session with inner is up", &self.up),
+            (
+                "strangers",
+                "Connections that have shown no key yet",
+                &self.strangers,
+            ),
+            ("guests", "Connections that have shown a key", &self.guests),
+            (
+                "body_bytes",
+                "Bytes that the bodies of requests take",
+                &self.body_bytes,
+            ),
         ];
         for (name, help, gauge) in gauges {
             registry.register(name, help, gauge.clone());
