@@ -82,6 +82,35 @@ struct Tail {
     carry: bool,
 }
 
+/// How many of the bytes shifted out no carry can change any more: what the encoder settles, counted by who has only the intervals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Standing {
+    bytes: u64,
+    /// A byte that is not 0xff was shifted out.
+    is_held: bool,
+    /// 0xff bytes after the last of those.
+    ones: u64,
+}
+
+impl Standing {
+    #[inline]
+    fn carry(&mut self) {
+        // The held byte goes up, the bytes after it become zeros, and the last of these is held.
+        self.bytes += self.ones;
+        self.ones = 0;
+    }
+
+    #[inline]
+    fn shift(&mut self, byte: u8) {
+        if byte == 0xff {
+            self.ones += 1;
+        } else {
+            self.bytes += u64::from(self.is_held) + self.ones;
+            (self.is_held, self.ones) = (true, 0);
+        }
+    }
+}
+
 /// A point in the encoder's life to which it can go back: plain data, a few words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mark {
@@ -310,6 +339,7 @@ pub struct Decoder {
     lost: bool,
     /// Bytes that stood before `code`.
     dropped: u64,
+    standing: Standing,
 }
 
 /// A point in the decoder's life to which it can go back, as long as no part comes in between.
@@ -318,6 +348,7 @@ pub struct Place {
     interval: Interval,
     read: usize,
     window: u64,
+    standing: Standing,
 }
 
 impl Decoder {
@@ -349,7 +380,7 @@ impl Decoder {
             return;
         }
         let mut interval = self.interval;
-        interval.narrow(start, width);
+        let carries = interval.narrow(start, width);
         // The code is this point, or with bytes to come as far behind it as they can lead.
         let unknown = if self.in_parts { self.unknown() } else { 0 };
         let last = u128::from(self.window.wrapping_sub(interval.low)) + (1 << (8 * unknown)) - 1;
@@ -361,7 +392,11 @@ impl Decoder {
             }
         }
         self.interval = interval;
+        if carries {
+            self.standing.carry();
+        }
         while self.interval.range < BOTTOM {
+            self.standing.shift((self.interval.low >> 56) as u8);
             self.interval.shift();
             self.next();
         }
@@ -381,8 +416,10 @@ impl Decoder {
             interval,
             read,
             window,
+            standing,
         } = *place;
         (self.interval, self.read, self.window, self.dry) = (interval, read, window, false);
+        self.standing = standing;
     }
 
     /// This moment, for [`Decoder::restore`].
@@ -391,6 +428,7 @@ impl Decoder {
             interval: self.interval,
             read: self.read,
             window: self.window,
+            standing: self.standing,
         }
     }
 
@@ -407,6 +445,11 @@ impl Decoder {
     /// Bytes that the symbols taken have shifted out.
     pub fn position(&self) -> u64 {
         self.dropped + (self.read - WINDOW) as u64
+    }
+
+    /// Of those bytes, how many no carry can change any more: what the encoder has settled when it has coded the same symbols.
+    pub fn standing(&self) -> u64 {
+        self.standing.bytes
     }
 
     /// Whether the code, apart from zero bytes at its end, is what the encoder writes for the symbols taken: the sealed code, or
@@ -437,6 +480,7 @@ impl Decoder {
             dry: false,
             lost: false,
             dropped: 0,
+            standing: Standing::default(),
         };
         (0..WINDOW).for_each(|_| decoder.next());
         decoder

@@ -14,6 +14,12 @@ pub enum Error {
     /// The code decodes, but is not what the encoder writes for that content (peer).
     #[error("code is not the canonical one of its content")]
     NotCanonical,
+    /// A segment of a continuous code follows one that has not brought a whole piece: the code ends there (peer, or caller).
+    #[error("a segment follows one that filled no piece, where the code had to end")]
+    Unfilled,
+    /// A segment of a continuous code says nothing (peer, or caller).
+    #[error("a segment takes in no message, and no slot is live: it says nothing")]
+    Empty,
     /// The caller wanted no more (caller).
     #[error("stopped by its caller")]
     Stopped,

@@ -92,7 +92,7 @@ pub fn pieces(data: &[u8]) {
     let Some((&len, data)) = data.split_first() else {
         return;
     };
-    let len = 8 + usize::from(len % 64);
+    let len = 9 + usize::from(len % 64);
     let vocabulary = letters(VOCAB, 7);
     let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
     let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
@@ -108,12 +108,16 @@ pub fn pieces(data: &[u8]) {
         sent.extend(piece);
         sent.resize(sent.len().next_multiple_of(len), 0);
         decoder.piece(piece, len).expect("the batch is sound");
+        let mut begun = 0;
         loop {
             let step = match decoder.advance() {
                 Ok(step) => step,
-                Err(Error::NotCanonical) => return,
+                Err(Error::NotCanonical | Error::Unfilled | Error::Empty) => return,
                 Err(error) => panic!("{error}"),
             };
+            // SPEC 4.15: whatever the bytes are, a piece begins no more.
+            begun += usize::from(matches!(step, Some(Step::TakenIn(_))));
+            assert!(begun <= 3);
             let ends = match &step {
                 Some(Step::TakenIn(_)) => true,
                 Some(Step::Tokens(_)) => false,
@@ -121,6 +125,10 @@ pub fn pieces(data: &[u8]) {
             };
             if ends && let Some((taken_in, answers)) = segment.take() {
                 let offers: Vec<_> = answers.iter().map(offer).collect();
+                // As inner does: what stands leaves before more is coded.
+                while let Some(digest) = encoder.piece(len, &mut again) {
+                    assert_eq!(digest, digests[again.len() / len - 1]);
+                }
                 encoder
                     .segment(taken_in, &offers)
                     .expect("what was decoded can be offered");

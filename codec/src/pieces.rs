@@ -32,6 +32,8 @@ pub(crate) struct Outlet {
     pub(crate) ready: Vec<u8>,
     /// A code has begun and is not ended.
     pub(crate) is_running: bool,
+    /// Since the last segment every piece that stood was given away, and there was one: only then another segment may follow.
+    pub(crate) is_drained: bool,
     /// Bytes of pieces given away.
     pub(crate) sent: u64,
     pub(crate) ends: Ends,

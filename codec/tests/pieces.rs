@@ -32,6 +32,8 @@ struct Line {
     heard: Vec<Vec<Token>>,
     ended: Vec<(u8, End)>,
     pieces: usize,
+    /// Segments that the decoder has begun.
+    begun: usize,
 }
 
 impl Line {
@@ -47,6 +49,7 @@ impl Line {
             heard: vec![Vec::new(); 128],
             ended: Vec::new(),
             pieces: 0,
+            begun: 0,
         }
     }
 
@@ -66,6 +69,17 @@ impl Line {
         }
     }
 
+    /// What inner does when a piece is due (SPEC 4.15): codes a segment only if none stands, ends the code if none stands then.
+    fn turn(&mut self, offers: &[(u8, Offer<'_>)]) -> bool {
+        if !self.encoder.has_piece(self.len) && (self.untold > 0 || !offers.is_empty()) {
+            self.segment(offers);
+        }
+        if !self.encoder.has_piece(self.len) {
+            self.encoder.pad(self.len);
+        }
+        self.piece()
+    }
+
     /// Sends a piece if there is one; tells whether there was.
     fn piece(&mut self) -> bool {
         let mut code = Vec::new();
@@ -80,9 +94,11 @@ impl Line {
             .rposition(|&byte| byte != 0)
             .map_or(0, |last| last + 1);
         self.decoder.piece(&code[..end], self.len).unwrap();
+        let before = self.begun;
         while let Some(step) = self.decoder.advance().unwrap() {
             match step {
                 Step::TakenIn(count) => {
+                    self.begun += 1;
                     for (slot, query) in self.opening.drain(..count as usize) {
                         self.decoder.open(slot, &query).unwrap();
                     }
@@ -96,6 +112,8 @@ impl Line {
             }
         }
         assert_eq!(self.decoder.digest(), digest);
+        // SPEC 4.15: a segment is coded for one piece, and its beginning is known at the latest with the next.
+        assert!(self.begun <= self.pieces && self.begun <= before + 2);
         for (said, heard) in self.said.iter().zip(&self.heard) {
             assert!(said.starts_with(heard), "{said:?} {heard:?}");
         }
@@ -133,7 +151,7 @@ proptest! {
 
     #[test]
     fn both_ends_keep_step(
-        len in 26..90usize,
+        len in prop_oneof![4 => 26..90usize, 2 => 90..1500usize, 1 => Just(65_501usize)],
         seed in any::<u32>(),
         turns in prop::collection::vec((0..16u8, any::<[u8; 4]>(), 0..6u8), 1..40),
     ) {
@@ -153,12 +171,15 @@ proptest! {
                 255 => (*slot, Offer::Failed),
                 _ => (*slot, Offer::Tokens(part)),
             }).collect();
-            line.segment(&offers);
+            // Where pieces stand no segment is coded, so what was offered is offered again.
+            while line.encoder.has_piece(len) {
+                line.piece();
+            }
+            line.turn(&offers);
             match what {
                 0 => line.flush(),
-                1 => {}
-                2 => while line.piece() {},
-                _ => drop(line.piece()),
+                1 => while line.encoder.has_piece(len) { line.piece(); },
+                _ => {}
             }
         }
         line.flush();
@@ -188,6 +209,9 @@ fn pieces_are_full() {
             .iter()
             .map(|&slot| (slot, Offer::Tokens(&parts[usize::from(slot)])))
             .collect();
+        while line.encoder.has_piece(line.len) {
+            line.piece();
+        }
         let sealed = line.encoder.segment(line.untold, &offers).unwrap();
         line.untold = 0;
         bits += sealed.stats.coded_bits + sealed.stats.framing_bits;
@@ -260,7 +284,7 @@ fn nothing_is_said_behind_a_pad() {
             }
         };
         match result {
-            Err(Error::NotCanonical) => {
+            Err(Error::NotCanonical | Error::Unfilled | Error::Empty) => {
                 refused += 1;
                 assert!(matches!(line.decoder.advance(), Err(Error::Broken)));
             }
@@ -272,6 +296,30 @@ fn nothing_is_said_behind_a_pad() {
         }
     }
     assert!(refused > 8 * (60 - end - 3), "{refused}");
+}
+
+/// An encoder writes nothing that a decoder refuses, and says why at once.
+#[test]
+fn segments_that_no_decoder_takes_are_refused() {
+    let mut line = Line::new(26);
+    assert!(matches!(line.encoder.segment(0, &[]), Err(Error::Empty)));
+    line.open(0, query(0, 4000));
+    line.segment(&[(0, Offer::Tokens(&[7]))]);
+    assert!(!line.encoder.has_piece(26));
+    // Too early: no piece was filled.
+    let early = line.encoder.segment(0, &[(0, Offer::Tokens(&[8]))]);
+    assert!(matches!(early, Err(Error::Unfilled)));
+    line.flush();
+    let long: Vec<Token> = (0..64).map(|token| token * 4 + 9).collect();
+    line.segment(&[(0, Offer::Tokens(&long))]);
+    assert!(line.encoder.has_piece(2 * 26));
+    // Too early: a piece still stands.
+    line.piece();
+    let early = line.encoder.segment(0, &[(0, Offer::Tokens(&[8]))]);
+    assert!(matches!(early, Err(Error::Unfilled)));
+    while line.piece() {}
+    line.segment(&[(0, Offer::Tokens(&[8]))]);
+    line.flush();
 }
 
 #[test]

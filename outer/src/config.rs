@@ -21,6 +21,9 @@ pub struct Args {
     /// Address of /metrics; without it there is none
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
+    /// Address of a listener for /healthz alone; the API has it, too [default: none]
+    #[arg(long, value_name = "ADDR")]
+    pub health: Option<SocketAddr>,
     /// Our end of the link to inner, such as udp://10.0.0.2:7000 [default: udp://127.0.0.1:7002]
     #[arg(long, value_name = "URL")]
     pub local: Option<String>,
@@ -61,6 +64,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of `/metrics`, if any.
     pub metrics: Option<SocketAddr>,
+    /// Address of a listener for `/healthz` alone, if any.
+    pub health: Option<SocketAddr>,
     /// Name under which the model is served.
     pub model: String,
     /// Keys or their `sha256:` digests; none are needed on a loopback address only.
@@ -123,6 +128,8 @@ pub struct LinkConfig {
 pub struct Limits {
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Bytes of all requests' bodies together.
+    pub bodies_bytes: usize,
     /// Seconds for a request's head, and then for its body, to arrive.
     pub body_timeout_s: u64,
     /// Seconds for a client to accept what is written to it.
@@ -143,8 +150,10 @@ pub struct Limits {
     pub queue_timeout_s: u64,
     /// Seconds from a request's arrival to the end of its answer.
     pub request_timeout_s: u64,
-    /// HTTP connections open at once.
+    /// HTTP connections that have shown a key, open at once.
     pub connections: usize,
+    /// Those that have shown none; the oldest makes room for the next.
+    pub strangers: usize,
 }
 
 impl Default for Config {
@@ -152,6 +161,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             metrics: None,
+            health: None,
             model: "weir".to_owned(),
             api_keys: Vec::new(),
             expose_cost: true,
@@ -182,6 +192,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 1 << 20,
+            bodies_bytes: 64 << 20,
             body_timeout_s: 30,
             write_timeout_s: 30,
             prompt_tokens: 4096,
@@ -192,7 +203,8 @@ impl Default for Limits {
             queue: 256,
             queue_timeout_s: 60,
             request_timeout_s: 600,
-            connections: 1024,
+            connections: 512,
+            strangers: 256,
         }
     }
 }
@@ -215,6 +227,7 @@ impl Config {
             config: _,
             listen,
             metrics,
+            health,
             local,
             peer,
             weak,
@@ -229,6 +242,9 @@ impl Config {
         set(&mut self.listen, listen);
         if metrics.is_some() {
             self.metrics = *metrics;
+        }
+        if health.is_some() {
+            self.health = *health;
         }
         set(&mut self.link.local, local);
         set(&mut self.link.peer, peer);
@@ -267,6 +283,19 @@ impl Config {
                 "limits.{name} is {seconds}; 1 to {DAY_S} seconds are possible"
             );
         }
+        for (name, value) in [
+            ("body_bytes", self.limits.body_bytes),
+            ("connections", self.limits.connections),
+            ("strangers", self.limits.strangers),
+        ] {
+            ensure!(value > 0, "limits.{name}: at least 1");
+        }
+        let (all, one) = (self.limits.bodies_bytes, self.limits.body_bytes);
+        ensure!(
+            (one..=1 << 40).contains(&all),
+            "limits.bodies_bytes is {all}; limits.body_bytes, which is {one}, to {} are possible",
+            1_u64 << 40
+        );
         let (least, default) = (self.session.least_tau(), self.limits.default_tau);
         ensure!(
             (least..=1.0).contains(&default),
@@ -352,6 +381,21 @@ mod tests {
         );
         config.limits.write_timeout_s = DAY_S;
         config.check().unwrap();
+        for (name, spoil) in [
+            (
+                "bodies_bytes",
+                (|limits| limits.bodies_bytes = 1000) as fn(&mut Limits),
+            ),
+            ("bodies_bytes", |limits| limits.bodies_bytes = usize::MAX),
+            ("body_bytes", |limits| limits.body_bytes = 0),
+            ("connections", |limits| limits.connections = 0),
+            ("strangers", |limits| limits.strangers = 0),
+        ] {
+            let mut bad = config.clone();
+            spoil(&mut bad.limits);
+            let error = bad.check().unwrap_err().to_string();
+            assert!(error.contains(&format!("limits.{name}")), "{error}");
+        }
         config.limits.default_tau = 0.001;
         let low = config.check().unwrap_err().to_string();
         assert!(low.contains("default_tau") && low.contains("0.01"), "{low}");

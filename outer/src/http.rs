@@ -1,5 +1,7 @@
 //! The HTTP edge: OpenAI's endpoints, translated to [`crate::ask`] and back. Nothing here knows of frames.
 
+mod body;
+mod door;
 mod fields;
 mod keys;
 mod listen;
@@ -12,13 +14,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Request as HttpRequest, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::{FromRequestParts, Request as HttpRequest, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseStream};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::Stream;
-use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -27,13 +29,17 @@ use weir_model::Tokenizer;
 use weir_wire::Source;
 use weir_wire::message::SOURCE_BYTES_MAX;
 
+pub(crate) use body::Bodies;
+use body::Room;
+pub(crate) use door::Seats;
+use door::Ticket;
 pub(crate) use keys::Keys;
 pub(crate) use listen::{Connections, serve};
 use problem::Problem;
 use reply::{Reply, Shown, hex};
 use request::{Kind, Prompt, Request};
 
-use crate::ask::{Answer, Desk, Event};
+use crate::ask::{Answer, Desk, Event, Health};
 use crate::clock;
 use crate::config::Limits;
 
@@ -45,6 +51,8 @@ pub(crate) struct Edge {
     pub(crate) model: String,
     pub(crate) keys: Keys,
     pub(crate) limits: Limits,
+    /// Where bodies go.
+    pub(crate) bodies: Bodies,
     /// Unix seconds at the start, shown as the model's `created`.
     pub(crate) started: u64,
     /// Whether answers say what they cost.
@@ -72,25 +80,55 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         .with_state(edge)
 }
 
-async fn chat(State(edge): State<Arc<Edge>>, request: HttpRequest) -> Result<Response, Problem> {
-    answer(&edge, Kind::Chat, request).await
+/// The route of a listener that only tells of health, where nobody's requests are in the way.
+pub(crate) fn health_router(health: Arc<Health>) -> Router {
+    let answer = move || std::future::ready(health_of(&health));
+    Router::new().route("/healthz", get(answer))
 }
 
-async fn text(State(edge): State<Arc<Edge>>, request: HttpRequest) -> Result<Response, Problem> {
-    answer(&edge, Kind::Text, request).await
+/// Who asks has a key, and their connection a guest's seat. A handler that takes this reads nothing of a stranger's body.
+struct Known;
+
+impl FromRequestParts<Arc<Edge>> for Known {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Problem> {
+        let value = parts.headers.get(header::AUTHORIZATION);
+        if !edge.keys.admit(value.map(HeaderValue::as_bytes)) {
+            return Err(Problem::unauthorized());
+        }
+        if let Some(ticket) = parts.extensions.get::<Arc<Ticket>>() {
+            ticket.admit().map_err(Problem::crowded)?;
+        }
+        Ok(Self)
+    }
 }
 
-async fn models(State(edge): State<Arc<Edge>>, headers: HeaderMap) -> Result<Response, Problem> {
-    edge.authorize(&headers)?;
-    Ok(axum::Json(json!({"object": "list", "data": [edge.card()]})).into_response())
+async fn chat(
+    State(edge): State<Arc<Edge>>,
+    known: Known,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    answer(&edge, known, Kind::Chat, request).await
+}
+
+async fn text(
+    State(edge): State<Arc<Edge>>,
+    known: Known,
+    request: HttpRequest,
+) -> Result<Response, Problem> {
+    answer(&edge, known, Kind::Text, request).await
+}
+
+async fn models(State(edge): State<Arc<Edge>>, _: Known) -> Response {
+    axum::Json(json!({"object": "list", "data": [edge.card()]})).into_response()
 }
 
 async fn model(
     State(edge): State<Arc<Edge>>,
+    _: Known,
     asked: Result<axum::extract::Path<String>, PathRejection>,
-    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    edge.authorize(&headers)?;
     let axum::extract::Path(asked) = asked.map_err(|error| Problem::malformed(error.body_text()))?;
     if asked != edge.model {
         return Err(Problem::unknown_model(&clipped(&asked), &edge.model));
@@ -100,7 +138,11 @@ async fn model(
 
 /// 200 while a session is up, else 503 with the reason. Needs no key: it tells a load balancer, not a user.
 async fn healthz(State(edge): State<Arc<Edge>>) -> Response {
-    match edge.desk.health.get() {
+    health_of(&edge.desk.health)
+}
+
+fn health_of(health: &Health) -> Response {
+    match health.get() {
         Ok(()) => axum::Json(json!({"status": "ok"})).into_response(),
         Err(failure) => {
             let mut problem = Problem::from(failure);
@@ -119,10 +161,10 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 }
 
 /// From a request to an answer, whole or streaming.
-async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Response, Problem> {
-    edge.authorize(request.headers())?;
-    let body = edge.body(request).await?;
+async fn answer(edge: &Arc<Edge>, _: Known, kind: Kind, request: HttpRequest) -> Result<Response, Problem> {
+    let (body, room) = edge.body(request).await?;
     let request = Request::parse(kind, &body)?;
+    drop(body);
     if request.model != edge.model {
         return Err(Problem::unknown_model(&clipped(&request.model), &edge.model));
     }
@@ -134,12 +176,13 @@ async fn answer(edge: &Arc<Edge>, kind: Kind, request: HttpRequest) -> Result<Re
     } = request;
     let seat = edge.desk.seat().map_err(Problem::from)?;
     // Tokenizing a long prompt takes milliseconds, too long for a thread that serves connections; and many at once
-    // would leave none for the model. It goes on when the client hangs up, so it holds its turn and the seat itself.
+    // would leave none for the model. It goes on when the client hangs up, so it holds its turn, the seat and the room that its
+    // text takes itself.
     let turn = Arc::clone(&edge.tokenizing).acquire_owned().await;
     let worker = Arc::clone(edge);
     let tokenized = tokio::task::spawn_blocking(move || {
         let query = worker.query(kind, request);
-        drop(turn);
+        drop((turn, room));
         query.map(|(query, source)| (query, source, seat))
     });
     let tokenized = tokenized.await;
@@ -206,32 +249,17 @@ async fn next(
 }
 
 impl Edge {
-    fn authorize(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let value = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if self.keys.admit(value) {
-            Ok(())
-        } else {
-            Err(Problem::unauthorized())
-        }
-    }
-
     /// The whole body, within its limits of size and time.
-    async fn body(&self, request: HttpRequest) -> Result<Vec<u8>, Problem> {
+    async fn body(&self, request: HttpRequest) -> Result<(Vec<u8>, Room), Problem> {
         let limit = self.limits.body_bytes;
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|length| length > limit as u64) {
             return Err(Problem::body_too_large(limit));
         }
-        let body = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(Duration::from_secs(self.limits.body_timeout_s), body).await {
-            Err(_) => Err(Problem::body_too_slow()),
-            Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(Problem::body_too_large(limit))
-            }
-            Ok(Err(error)) => Err(Problem::malformed(format!("the body did not arrive: {error}"))),
-        }
+        let body = self.bodies.read(request.into_body());
+        let body = tokio::time::timeout(Duration::from_secs(self.limits.body_timeout_s), body).await;
+        body.unwrap_or_else(|_| Err(Problem::body_too_slow()))
     }
 
     /// Tokenizes, applies the limits on length, draws the seed.

@@ -42,6 +42,12 @@ pub(crate) struct Metrics {
     pub(crate) up: Gauge,
     pub(crate) held: Gauge,
     pub(crate) sessions: Counter,
+    /// Connections to the API that have shown no key, that have, and of the first those that made room for others.
+    pub(crate) strangers: Gauge,
+    pub(crate) guests: Gauge,
+    pub(crate) strangers_dropped: Counter,
+    /// Memory that the bodies of requests take.
+    pub(crate) body_bytes: Gauge,
     coded_per_token: Ratio,
     plain_per_token: Ratio,
     frame_per_token: Ratio,
@@ -68,7 +74,7 @@ impl Metrics {
     pub(crate) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix("weir_outer");
         // The encoder appends `_total` to the name of a counter.
-        let counters: [(&str, &str, &Counter); 12] = [
+        let counters: [(&str, &str, &Counter); 13] = [
             ("requests", "Requests sent in", &self.requests),
             ("answered", "Requests answered to their end", &self.answered),
             (
@@ -97,6 +103,11 @@ impl Metrics {
             ),
             ("datagrams_dropped", "Datagrams no session wanted", &self.dropped),
             ("datagrams_sent", "Datagrams sent inward", &self.sent),
+            (
+                "strangers_dropped",
+                "Connections without a key that made room for others",
+                &self.strangers_dropped,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());
@@ -125,6 +136,17 @@ impl Metrics {
                 "held",
                 "What of inner's budget lets nothing out: 0 nothing, 1 a window, 2 the rate, 3 the total, 4 the ledger",
                 &self.held,
+            ),
+            (
+                "strangers",
+                "Connections that have shown no key yet",
+                &self.strangers,
+            ),
+            ("guests", "Connections that have shown a key", &self.guests),
+            (
+                "body_bytes",
+                "Bytes that the bodies of requests take",
+                &self.body_bytes,
             ),
         ];
         for (name, help, gauge) in gauges {

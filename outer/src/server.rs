@@ -19,7 +19,7 @@ use crate::admission::Admission;
 use crate::ask::{Command, Desk, Health};
 use crate::clock;
 use crate::config::{Config, Limits, ReceiptsConfig};
-use crate::http::{Connections, Edge, Keys, router, serve};
+use crate::http::{Bodies, Connections, Edge, Keys, Seats, health_router, router, serve};
 use crate::metrics::Metrics;
 use crate::pump::Pump;
 use crate::reader::{Fresh, Reader};
@@ -56,14 +56,8 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("listen {}", config.listen))?;
-        let scraped = match config.metrics {
-            None => None,
-            Some(at) => Some(
-                TcpListener::bind(at)
-                    .await
-                    .with_context(|| format!("metrics {at}"))?,
-            ),
-        };
+        let scraped = bind("metrics", config.metrics).await?;
+        let asked = bind("health", config.health).await?;
 
         let weak = Weak::load(&config.weak, &config.session, Layout::Apart)?;
         let limits = limits(&config.limits, &config.weak, weak.model.max_context());
@@ -105,9 +99,17 @@ impl Server {
         let waker = session.waker;
         let seats = usize::from(batches) * usize::from(slots) + limits.queue;
         // A wake fails only when the poll is gone, and then nobody sleeps in it.
-        let desk = Desk::new(session.commands, move || drop(waker.wake()), health, seats);
+        let desk = Desk::new(
+            session.commands,
+            move || drop(waker.wake()),
+            Arc::clone(&health),
+            seats,
+        );
         let connections = Connections {
-            limit: limits.connections,
+            seats: Seats {
+                strangers: limits.strangers,
+                guests: limits.connections,
+            },
             header_timeout: Duration::from_secs(limits.body_timeout_s),
             write_timeout: Duration::from_secs(limits.write_timeout_s),
             grace: GRACE,
@@ -120,6 +122,7 @@ impl Server {
             tokenizer: Arc::new(weak.tokenizer),
             model: config.model.clone(),
             keys,
+            bodies: Bodies::new(limits.bodies_bytes, limits.body_bytes, metrics.body_bytes.clone()),
             limits,
             started: clock::unix_seconds(),
             expose_cost: config.expose_cost,
@@ -134,16 +137,26 @@ impl Server {
             listener,
             router(Arc::new(edge)),
             connections,
+            metrics.clone(),
             stopped.clone(),
         ))];
-        let mut scraped_at = None;
-        if let Some(listener) = scraped {
-            scraped_at = Some(listener.local_addr().context("metrics")?);
-            let few = Connections {
-                limit: 16,
-                ..connections
-            };
-            listeners.push(tokio::spawn(serve(listener, metrics.router(), few, stopped)));
+        let scraped_at = scraped.as_ref().map(TcpListener::local_addr).transpose()?;
+        // Nobody shows a key there.
+        let few = Connections {
+            seats: Seats {
+                strangers: 16,
+                guests: 0,
+            },
+            ..connections
+        };
+        let aside = [
+            scraped.map(|listener| (listener, metrics.router())),
+            asked.map(|listener| (listener, health_router(health))),
+        ];
+        for (listener, router) in aside.into_iter().flatten() {
+            // The gauges of connections are the API's.
+            let own = Metrics::default();
+            listeners.push(tokio::spawn(serve(listener, router, few, own, stopped.clone())));
         }
         tracing::info!(%http, model = config.model, link = %address, "listening");
         Ok(Self {
@@ -187,6 +200,12 @@ impl Server {
         let session = tokio::task::spawn_blocking(move || self.session.join()).await?;
         session.unwrap_or_else(|_| anyhow::bail!("the session's thread panicked"))
     }
+}
+
+async fn bind(name: &str, at: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(at) = at else { return Ok(None) };
+    let listener = TcpListener::bind(at).await;
+    listener.map(Some).with_context(|| format!("{name} {at}"))
 }
 
 /// Receipts, if there is a key for them.

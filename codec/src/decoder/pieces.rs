@@ -24,9 +24,14 @@ pub enum Step {
 pub(super) struct Inlet {
     coder: coder::Decoder,
     stage: Stage,
+    /// Bytes of a piece.
+    len: u64,
     /// Bytes of pieces received, and those before the code that is read.
     received: u64,
     before: u64,
+    /// Whole pieces of this code that stood when its last segment had ended, and whether that segment brought one of them.
+    pieces: u64,
+    is_filled: bool,
     /// The pieces determine no more.
     is_dry: bool,
     /// What was read and not told.
@@ -52,8 +57,11 @@ impl Default for Inlet {
         Self {
             coder: coder::Decoder::in_parts(),
             stage: Stage::Over,
+            len: 1,
             received: 0,
             before: 0,
+            pieces: 0,
+            is_filled: false,
             is_dry: true,
             stats: FrameStats::default(),
             ends: Ends::default(),
@@ -73,7 +81,9 @@ impl<P: Predict> Decoder<P> {
             inlet.coder = coder::Decoder::in_parts();
             inlet.stage = Stage::TakenIn;
             inlet.before = inlet.received;
+            inlet.pieces = 0;
         }
+        inlet.len = len.max(1) as u64;
         let mut piece = code.to_vec();
         piece.resize(len, 0);
         inlet.coder.push(&piece);
@@ -86,7 +96,8 @@ impl<P: Predict> Decoder<P> {
     /// The next step that the pieces determine; none if they determine no more.
     ///
     /// # Errors
-    /// [`Error::NotCanonical`] if no encoder writes such pieces; a model's error. Both leave the batch broken.
+    /// [`Error::NotCanonical`], [`Error::Unfilled`] or [`Error::Empty`] if no encoder writes such pieces; a model's error. All
+    /// leave the batch broken.
     pub fn advance(&mut self) -> Result<Option<Step>, Error> {
         self.batch.breach()?;
         let mut coder = core::mem::replace(&mut self.inlet.coder, coder::Decoder::in_parts());
@@ -119,6 +130,10 @@ impl<P: Predict> Decoder<P> {
                 let taken_in = whole(coder, framing, &mut bits, |framing, port, bits| {
                     framing.taken_in(port, 0, bits)
                 })?;
+                // SPEC 4.15: nobody writes a segment that says nothing.
+                if taken_in == Some(0) && self.batch.live().next().is_none() {
+                    return Err(Error::Empty);
+                }
                 step = taken_in.map(Step::TakenIn);
                 taken_in.map(|_| Stage::Counts)
             }
@@ -133,6 +148,9 @@ impl<P: Predict> Decoder<P> {
                     decoded.digest = self.batch.seal(coder.interval());
                     let position = self.inlet.before + coder.position();
                     self.inlet.ends.push(position, decoded.digest);
+                    let pieces = coder.standing() / self.inlet.len;
+                    self.inlet.is_filled = pieces > self.inlet.pieces;
+                    self.inlet.pieces = pieces;
                 }
                 step = Some(Step::Tokens(decoded));
                 is_whole.then_some(Stage::GoesOn)
@@ -141,6 +159,10 @@ impl<P: Predict> Decoder<P> {
                 let goes_on = whole(coder, framing, &mut bits, |_, port, bits| {
                     Framing::goes_on(port, false, bits)
                 })?;
+                // SPEC 4.15: a piece that a segment did not fill was ended, or pieces could hold segments without number.
+                if goes_on == Some(true) && !self.inlet.is_filled {
+                    return Err(Error::Unfilled);
+                }
                 // SPEC 4.15: nothing may be said behind a PAD.
                 if goes_on == Some(false) && !coder.is_canonical() {
                     return Err(Error::NotCanonical);
@@ -157,3 +179,6 @@ impl<P: Predict> Decoder<P> {
         Ok(step)
     }
 }
+
+#[cfg(test)]
+mod tests;

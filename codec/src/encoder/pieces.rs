@@ -8,13 +8,21 @@ use crate::framing::{Framing, Port};
 
 impl<P: Predict> Encoder<P> {
     /// Codes one segment: what [`Encoder::frame`] codes, but uncut, behind what was coded before. The bytes come out as pieces;
-    /// the segment itself has none, and its digest is what a piece gives later.
+    /// the segment itself has none, and its digest is what a piece gives later. Before the next segment all pieces that stand are
+    /// to be taken ([`Encoder::piece`]); where none stands, the code is to be ended ([`Encoder::pad`]).
     ///
     /// # Errors
-    /// As for frames.
+    /// As for frames; [`Error::Unfilled`] and [`Error::Empty`] for a segment that no decoder would take. The batch is as before.
     pub fn segment(&mut self, taken_in: u32, offers: &[(u8, Offer<'_>)]) -> Result<Sealed, Error> {
         self.check_arguments(taken_in, offers)?;
+        if self.outlet.is_running && !self.outlet.is_drained {
+            return Err(Error::Unfilled);
+        }
+        if taken_in == 0 && offers.is_empty() {
+            return Err(Error::Empty);
+        }
         self.batch.breach()?;
+        self.outlet.is_drained = false;
         let mut before = 0.0;
         if self.outlet.is_running {
             Framing::goes_on(&mut Port::Write(&mut self.coder), true, &mut before);
@@ -60,6 +68,7 @@ impl<P: Predict> Encoder<P> {
         }
         out.extend(self.outlet.ready.drain(..len));
         self.outlet.sent += len as u64;
+        self.outlet.is_drained = !self.has_piece(len);
         Some(self.outlet.ends.after(self.outlet.sent))
     }
 }

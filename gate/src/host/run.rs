@@ -261,7 +261,7 @@ impl Gate {
             Ok(strays) => self.valve.stray(strays),
             Err(_) if self.valve.is_cut().is_none() => {
                 alarm("the counters of inside's interface cannot be read");
-                self.valve.cut(Cut::Counters);
+                self.valve.cut(Cut::Machine);
             }
             Err(_) => {}
         }

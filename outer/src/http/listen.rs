@@ -1,22 +1,29 @@
-//! Accepting connections: a cap on their number, a limit on slow headers, an orderly end.
+//! Accepting connections: seats for strangers and guests, limits on heads and on slow ends, an orderly end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_io_timeout::TimeoutStream;
+
+use super::door::{Door, Seats, Ticket};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
 
 /// Limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Connections {
-    /// Open connections at once; further ones wait in the kernel's backlog.
-    pub(crate) limit: usize,
+    /// Open connections at once, before and after they have shown a key.
+    pub(crate) seats: Seats,
     /// A connection that has not sent a whole request head by then is closed.
     pub(crate) header_timeout: Duration,
     /// A connection that accepts nothing for so long is closed.
@@ -25,38 +32,49 @@ pub(crate) struct Connections {
     pub(crate) grace: Duration,
 }
 
-/// Serves until `stop` turns true, then lets connections finish within the grace.
+/// Serves until `stop` turns true, then lets connections finish within the grace. Each request has its connection's [`Ticket`]
+/// among its extensions.
 ///
 /// axum's own `serve` sets no timer, so a client that never finishes its headers would hold a connection for ever.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     connections: Connections,
+    metrics: Metrics,
     mut stop: watch::Receiver<bool>,
 ) {
-    let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(connections.limit.clamp(1, Semaphore::MAX_PERMITS)));
+    let (graceful, clock) = (GracefulShutdown::new(), Clock::start());
+    let door = Arc::new(Door::new(connections.seats, metrics));
     loop {
-        let (stream, place) = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+        let stream = tokio::select! {
+            accepted = accept(&listener, &door, &clock) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(connections.write_timeout));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(connections.header_timeout)
-            .serve_connection(
-                TokioIo::new(Box::pin(stream)),
-                TowerToHyperService::new(router.clone()),
-            );
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
-            }
-            drop(place);
+        let service = TowerToHyperService::new(router.clone());
+        door.enter(clock.now(), |ticket| {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(connections.header_timeout)
+                .max_buf_size(BUFFER)
+                .serve_connection(
+                    TokioIo::new(Box::pin(stream)),
+                    service_fn(move |mut request: Request<Incoming>| {
+                        request
+                            .extensions_mut()
+                            .insert::<Arc<Ticket>>(Arc::clone(&ticket));
+                        service.call(request)
+                    }),
+                );
+            let connection = graceful.watch(connection);
+            let task = tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection ended early");
+                }
+            });
+            task.abort_handle()
         });
     }
     drop(listener);
@@ -68,21 +86,25 @@ pub(crate) async fn serve(
     }
 }
 
-/// The next connection and its place; never fails, as an error of one connection is not the listener's.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed, so there is always a place in the end.
-    let place = Arc::clone(places).acquire_owned().await.ok();
-    loop {
+/// The next connection, for which there is room; never fails, as an error of one connection is not the listener's.
+async fn accept(listener: &TcpListener, door: &Door, clock: &Clock) -> TcpStream {
+    let stream = loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => break stream,
             Err(error) => {
-                // Out of file descriptors, most likely: waiting is all that helps.
+                // Out of file descriptors, most likely: what strangers hold is free for others, and waiting helps with the rest.
                 tracing::warn!(%error, "cannot accept a connection");
+                door.drop_oldest();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    };
+    while let Err(wait) = door.make_room(clock.now()) {
+        tokio::time::sleep(wait).await;
     }
+    stream
 }
+
+/// Bytes that a connection may hold of what it has received and not yet taken, and so of a head (431 beyond); and, about, of
+/// what it is to send.
+const BUFFER: usize = 16 << 10;

@@ -1,6 +1,6 @@
 //! What a user is told when a request cannot be served, in OpenAI's error shape.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -74,6 +74,35 @@ impl Problem {
             "invalid_api_key",
             message,
         )
+    }
+
+    /// 503: as many connections have shown a key as may be open.
+    pub(crate) fn crowded(most: usize) -> Self {
+        let message = format!("{most} connections with a key are open already, as many as this server takes");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "too_many_connections",
+            message,
+        )
+    }
+
+    /// 503: the bodies of other requests take all memory that there is for them.
+    pub(crate) fn no_room(all: usize) -> Self {
+        let message = format!(
+            "the bodies of other requests take the {all} bytes that there are for them (limits.bodies_bytes)"
+        );
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "server_error",
+            "too_many_bodies",
+            message,
+        )
+    }
+
+    /// Whether the connection is of no more use: it has no key, or no seat.
+    fn closes(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED || self.code == Some("too_many_connections")
     }
 
     pub(crate) fn unknown_model(asked: &str, served: &str) -> Self {
@@ -207,16 +236,17 @@ impl From<Failure> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.body())).into_response();
+        if self.closes() {
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         // Clients back off by this header; the OpenAI clients honour it.
         if matches!(
             self.status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
             let headers = response.headers_mut();
-            headers.insert(
-                axum::http::header::RETRY_AFTER,
-                axum::http::HeaderValue::from(self.retry_s),
-            );
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_s));
         }
         response
     }

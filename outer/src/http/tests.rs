@@ -2,12 +2,14 @@ use std::sync::mpsc::{Receiver, channel};
 
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, StatusCode};
+use http_body_util::BodyExt as _;
 use tower::ServiceExt;
 use weir_model::Token;
 use weir_wire::{Role, Turn};
 
 use super::*;
 use crate::ask::{Ask, Command, Failure, Finish, Health, Usage};
+use crate::metrics::Metrics;
 
 /// An edge before a session that does what a test says.
 struct Fake {
@@ -39,6 +41,11 @@ impl Fake {
             model: "weir".to_owned(),
             keys: Keys::new(keys).unwrap(),
             text_bytes: 10 * limits.prompt_tokens,
+            bodies: Bodies::new(
+                limits.bodies_bytes,
+                limits.body_bytes,
+                Metrics::default().body_bytes,
+            ),
             limits,
             started: 5,
             expose_cost: true,
@@ -507,7 +514,10 @@ async fn slow_heads_are_cut_off() {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let connections = Connections {
-        limit: 2,
+        seats: Seats {
+            strangers: 2,
+            guests: 2,
+        },
         header_timeout: Duration::from_millis(50),
         write_timeout: Duration::from_millis(500),
         grace: Duration::from_secs(1),
@@ -516,6 +526,7 @@ async fn slow_heads_are_cut_off() {
         listener,
         router(Arc::clone(&fake.edge)),
         connections,
+        Metrics::default(),
         stopped,
     ));
     let mut slow = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -574,3 +585,5 @@ async fn a_strong_model_with_other_tokens_is_told_the_text() {
     let (ask, _) = fake.answered("/v1/chat/completions", hello(), &script()).await;
     assert_eq!(ask.source, Source::Tokens);
 }
+
+mod crowds;

@@ -118,7 +118,13 @@ impl Encoding {
             totals.coded(&sealed.stats);
             match self.parameters.piece_len() {
                 None => line.send(&code, sealed.digest, &mut totals)?,
-                Some(len) => line.send_pieces(&mut encoder, len, &mut totals)?,
+                Some(len) => {
+                    // As inner does: a piece is due on every tick, and is ended where a tick's tokens do not fill it.
+                    if !encoder.has_piece(len) {
+                        encoder.pad(len);
+                    }
+                    line.send_pieces(&mut encoder, len, &mut totals)?;
+                }
             }
         }
         if let Some(len) = self.parameters.piece_len() {
