@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     tick: 100_000,
     handshakes_per_hour: 1 << 50,
     out_per_in: 16,
+    reserve: 0,
 };
 
 const SPANS: [Span; 3] = [

@@ -33,7 +33,11 @@ impl Amount {
     /// `5e9` (bits), `600MB`, `2GiB` (bytes), `0.1%` (of the weights' size).
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(percent) = text.strip_suffix('%') {
-            return Ok(Self::OfWeights(number(percent.trim())? / 100.0));
+            let percent = number(percent.trim())?;
+            if percent > 100.0 {
+                return Err(format!("{text:?} is more than all the weights: 100 % at most"));
+            }
+            return Ok(Self::OfWeights(percent / 100.0));
         }
         let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
         let unit = match &text[digits.len()..] {
@@ -81,6 +85,26 @@ pub(crate) fn bytes(bits: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_beyond_all_weights_or_no_number_is_refused_by_name() {
+        for (text, words) in [
+            ("101%", "\"101%\" is more than all the weights"),
+            ("1e30%", "more than all the weights"),
+            ("100.0000001%", "more than all the weights"),
+            ("inf%", "no size"),
+            ("NaN", "no size"),
+            ("-1MB", "no size"),
+            ("1e300TB", "too much"),
+            ("1e19", "too much"),
+            ("five", "no number"),
+        ] {
+            let refused = Amount::parse(text).unwrap_err();
+            assert!(refused.contains(words), "{text}: {refused}");
+        }
+        let all = Amount::parse("100%").unwrap();
+        assert_eq!(all.bits(Some(1 << 60)).unwrap(), 1 << 60);
+    }
 
     #[test]
     fn amounts_have_units() {
