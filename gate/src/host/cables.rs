@@ -1,10 +1,9 @@
 //! The links that lead over network interfaces, as the kernel's rules know them.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::net::netdevice::name_to_index;
-use weir_link::Address;
+use weir_link::{Address, index_of};
 
 use super::config::{Config, LinkConfig};
 
@@ -92,7 +91,8 @@ impl Cable {
         if local.ip().is_unspecified() || local.port() == 0 {
             bail!("local: {local}, but the kernel's rules need the address and port that packets have");
         }
-        let index = index_of(&device)?;
+        let found = index_of(&device);
+        let index = found.with_context(|| format!("device: no interface is called {device}"))?;
         Ok(Some(Self {
             device,
             index,
@@ -100,12 +100,6 @@ impl Cable {
             peer,
         }))
     }
-}
-
-/// The index of the interface that has this name now.
-pub(super) fn index_of(device: &str) -> anyhow::Result<u32> {
-    let any = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("device: no socket to ask by")?;
-    name_to_index(&any, device).with_context(|| format!("device: no interface is called {device}"))
 }
 
 /// Which rules `weir gate nft` makes: another number whenever they change, so that those of before do not pass for them.

@@ -5,7 +5,6 @@ mod cables;
 mod clock;
 mod config;
 mod control;
-mod interrupts;
 mod protect;
 mod report;
 mod run;
@@ -20,7 +19,6 @@ use weir_meter::Exit;
 
 pub use cables::{Cable, Cables};
 pub use config::Config;
-pub use interrupts::interrupts;
 
 /// The gate's commands.
 #[derive(Debug, clap::Subcommand)]

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
-use weir_link::tell_drops;
+use weir_link::{cpu_list, fault_of, interrupts, tell_drops};
 
 use super::alarm::alarm;
-use super::cables::{Cable, Cables, index_of};
+use super::cables::{Cable, Cables};
 use super::clock::micros;
 use super::config::Config;
-use super::interrupts;
 use super::run::Gate;
 use crate::Cut;
 
@@ -36,7 +36,7 @@ impl Machine {
     pub(super) fn examine(config: &Config, is_guarded: bool) -> Result<Self, Unprotected> {
         let (cables, mut faults) = Cables::find(config);
         faults.extend(cables.faults());
-        faults.extend(interrupts::refusals(cables.iter()));
+        faults.extend(disturbances(&cables));
         if is_guarded && !faults.is_empty() {
             return Err(Unprotected(faults));
         }
@@ -94,7 +94,10 @@ impl Cables {
         if cables.is_empty() {
             return vec![];
         }
-        let mut faults: Vec<_> = cables.iter().filter_map(|cable| cable.fault()).collect();
+        let mut faults: Vec<_> = cables
+            .iter()
+            .filter_map(|cable| fault_of(&cable.device, cable.index))
+            .collect();
         // Of `rp_filter` the larger of the two counts: the interface's own is strict, and neither is loose.
         let mut wanted = vec![("ipv4/conf/all/rp_filter".to_owned(), 0..=1)];
         for version in ["ipv4", "ipv6"] {
@@ -151,36 +154,23 @@ impl Cables {
     }
 }
 
-impl Cable {
-    /// Whether the interface is still the one that it was, and up.
-    fn fault(&self) -> Option<String> {
-        let Self { device, index, .. } = self;
-        match index_of(device) {
-            Ok(found) if found == *index => {}
-            Ok(found) => {
-                return Some(format!(
-                    "interface {device} is a new one, {found} and not {index}"
-                ));
-            }
-            Err(error) => return Some(format!("{error:#}")),
-        }
-        let read = |file| std::fs::read_to_string(format!("/sys/class/net/{device}/{file}"));
-        let [flags, number] = ["flags", "ifindex"].map(|file| read(file).unwrap_or_default());
-        let flags = flags
-            .trim()
-            .strip_prefix("0x")
-            .and_then(|hex| u32::from_str_radix(hex, 16).ok());
-        if number.trim() != index.to_string() {
-            return Some(format!(
-                "/sys/class/net/{device} is another namespace's: mount sysfs in this one"
-            ));
-        }
-        let is_up = flags.is_some_and(|flags| flags & IFF_UP != 0);
-        (!is_up).then(|| format!("interface {device} is down: ip link set {device} up"))
+/// Why packets of these links would shift the gate's moments: each reason with what mends it. SPEC 9.2.
+fn disturbances(cables: &Cables) -> Vec<String> {
+    let allowed = sched_getaffinity(None).ok();
+    let is_ours = |&core: &usize| allowed.is_none_or(|allowed| allowed.is_set(core));
+    let cores = (0..CpuSet::MAX_CPU).filter(is_ours).collect();
+    let mut reasons: Vec<_> = cables
+        .iter()
+        .flat_map(|cable| interrupts(Path::new("/"), &cable.device, &cores))
+        .collect();
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    let online = online.as_deref().and_then(cpu_list);
+    if cables.iter().next().is_some() && online.is_none_or(|online| online.is_subset(&cores)) {
+        let why = "the gate may run on every core of this machine: give it one of its own (CPUAffinity= in its unit)";
+        reasons.push(why.to_owned());
     }
+    reasons
 }
 
 /// Microseconds.
 const WATCH_EVERY: u64 = 1_000_000;
-/// Of an interface's flags.
-const IFF_UP: u32 = 1;

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use weir_meter::Alarm;
+use weir_meter::{Alarm, Receipts};
 
 use super::alarm::{LINE_BITS, LINES, Log, alarm};
 use super::clock::micros;
 use super::run::Gate;
-use crate::{Counters, Cut, Receipts};
+use crate::{Counters, Cut};
 
 /// What the host saw, beside the valve's and the governor's counters.
 #[derive(Clone, Copy, Debug, Default)]

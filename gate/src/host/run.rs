@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use rustix::mm::{MlockAllFlags, mlockall};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use weir_link::{Link as _, Metered, Sent, Socket};
-use weir_meter::Governor;
+use weir_meter::{Count, Disagreement, Governor, Receipts};
 use weir_wire::inward::{Body, Inward, Kind};
 
 use super::alarm::{alarm, note};
@@ -19,7 +19,7 @@ use super::control::{Control, STATUS};
 use super::protect::Machine;
 use super::report::{Host, Reported};
 use super::traffic::Traffic;
-use crate::{Count, Cut, Disagreement, Receipts, Valve};
+use crate::{Cut, Valve};
 
 /// Everything that the loop turns around.
 pub(super) struct Gate {

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use proptest::prelude::*;
-use weir_gate::interrupts;
+use weir_link::interrupts;
 
 /// As a machine with two cards has it, a virtio interface among them.
 const TABLE: &str = "           CPU0       CPU1       CPU2       CPU3       

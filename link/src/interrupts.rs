@@ -1,38 +1,8 @@
-//! Whether packets are handled on the gate's core: interrupts, and what the kernel does after them. SPEC 9.2.
+//! Whether packets are handled on a program's core: interrupts, and what the kernel does after them. SPEC 9.2.
 
 use std::collections::BTreeSet;
 use std::fs::{read_dir, read_to_string};
 use std::path::Path;
-
-use rustix::thread::{CpuSet, sched_getaffinity};
-
-use super::cables::Cable;
-
-/// Why packets of these interfaces would shift the gate's moments: each reason with what mends it.
-pub(super) fn refusals<'a>(cables: impl Iterator<Item = &'a Cable>) -> Vec<String> {
-    let mut cables = cables.peekable();
-    if cables.peek().is_none() {
-        return vec![];
-    }
-    let allowed = sched_getaffinity(None).ok();
-    let cores = (0..CpuSet::MAX_CPU)
-        .filter(|&core| allowed.is_none_or(|allowed| allowed.is_set(core)))
-        .collect();
-    let root = Path::new("/");
-    let online = read_to_string("/sys/devices/system/cpu/online").ok();
-    let online = online.as_deref().and_then(cpu_list);
-    let mut reasons = vec![];
-    if online.is_none_or(|online| online.is_subset(&cores)) {
-        reasons.push(
-            "the gate may run on every core of this machine: give it one of its own (CPUAffinity= in its unit)"
-                .to_owned(),
-        );
-    }
-    for cable in cables {
-        reasons.extend(interrupts(root, &cable.device, &cores));
-    }
-    reasons
-}
 
 /// Why packets of an interface may be handled on one of `cores`, each reason with what mends it. `root` is `/`, but in tests.
 /// What cannot be read or is not understood is a reason.
@@ -129,8 +99,8 @@ fn of_line(line: &str, names: &[String]) -> Option<u32> {
     names.iter().any(is_in).then(|| number.trim().parse().ok())?
 }
 
-/// `0-3,8`, as the kernel writes lists of cores.
-fn cpu_list(text: &str) -> Option<BTreeSet<usize>> {
+/// `0-3,8`, as the kernel writes lists of cores; `None` if it is none.
+pub fn cpu_list(text: &str) -> Option<BTreeSet<usize>> {
     let parts = text.trim().split(',').filter(|part| !part.is_empty());
     let ranges = parts.map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
