@@ -2,10 +2,11 @@
 //! that is none; the moments at which frames come out are two samples. Linux, as root: it makes network namespaces of its own.
 //!
 //!     cargo bench -p weir-gate --bench flood --no-run
-//!     chrt -f 20 cargo bench -p weir-gate --bench flood -- --runs 10 --ticks 3000 --json flood.json
+//!     cargo build --release -p weir-cli
+//!     chrt -f 20 cargo bench -p weir-gate --bench flood -- --weir target/release/weir --runs 10 --ticks 3000 --json flood.json
 //!
 //! `--tick-ms N` (100), `--kind any|closed|icmp|short|good` (any: by lot), `--idle` (rest in place of flooding elsewhere), `--core N` of the gate (1; all else is
-//! on core 0), `--rules FILE` for `nft -f` in the gate's namespace, where its interfaces are `in` and `out`, `--gate WORD` for more of the gate's command line.
+//! on core 0), `--weir BINARY` for the documented set-up, with the rules of `weir gate nft`: without it the gate is unprotected.
 //! The gate has no limit of violations, or it would have cut at once.
 //!
 //! Each run ends with a permutation test, and with the smallest shift that this test would have seen in nine of ten trials: it is added to the recorded moments
@@ -67,8 +68,7 @@ struct Args {
     kind: String,
     is_idle: bool,
     core: usize,
-    rules: Option<PathBuf>,
-    gate: Vec<String>,
+    weir: Option<PathBuf>,
     json: Option<PathBuf>,
 }
 
@@ -81,8 +81,7 @@ impl Args {
             kind: "any".to_owned(),
             is_idle: false,
             core: 1,
-            rules: None,
-            gate: vec![],
+            weir: None,
             json: None,
         };
         let mut words = std::env::args().skip(1);
@@ -100,8 +99,7 @@ impl Args {
                 "--kind" => args.kind = value(),
                 "--idle" => args.is_idle = true,
                 "--core" => args.core = number(value()) as usize,
-                "--rules" => args.rules = Some(value().into()),
-                "--gate" => args.gate.push(value()),
+                "--weir" => args.weir = Some(value().into()),
                 "--json" => args.json = Some(value().into()),
                 // Cargo's own.
                 "--bench" => {}
@@ -166,13 +164,6 @@ impl Lab {
             outer,
             folder,
         };
-        if let Some(rules) = &args.rules {
-            shell(&format!(
-                "ip netns exec {} nft -f {}",
-                name("gate"),
-                rules.display()
-            ));
-        }
         let config = lab.folder.join("gate.toml");
         let text = format!(
             "control = \"{}/gate.sock\"\n[inside]\nlocal = \"udp://10.99.9.2:7003\"\npeer = \"udp://10.99.9.1:7001\"\ndevice = \"in\"\n\
@@ -183,6 +174,16 @@ impl Lab {
             args.tick / MILLISECOND
         );
         fs::write(&config, text).expect("a configuration");
+        if let Some(weir) = &args.weir {
+            // Cargo runs this in the crate's folder.
+            let weir = Path::new("..").join(weir);
+            let weir = weir.canonicalize().expect("--weir: a program");
+            let (within, config) = (format!("ip netns exec {}", name("gate")), config.display());
+            let weir = weir.display();
+            shell(&format!(
+                "{within} {weir} gate nft --config {config} --cap-bytes 1000000000000 | {within} nft -f -"
+            ));
+        }
         pin(args.core);
         let mut gate = Command::new("ip");
         gate.args([
@@ -192,7 +193,10 @@ impl Lab {
             env!("CARGO_BIN_EXE_weir-gate"),
             "run",
         ]);
-        gate.args([Path::new("--config"), &config]).args(&args.gate);
+        gate.args([Path::new("--config"), &config]);
+        if args.weir.is_none() {
+            gate.arg("--unprotected");
+        }
         lab.gate = Some(gate.spawn().expect("the gate starts"));
         pin(0);
         while !lab.folder.join("gate.sock").exists() {
@@ -429,7 +433,8 @@ fn namespaces() -> String {
         text += &format!(
             "ip netns add {name}\nip netns exec {name} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 "
         );
-        text += "net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 net.ipv4.ip_forward=0 net.ipv4.icmp_ratelimit=0 || true\n";
+        text += "net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1 net.ipv4.conf.all.forwarding=0 net.ipv4.conf.default.forwarding=0 net.ipv4.icmp_ratelimit=0 || true\nip -n ";
+        text += &format!("{name} link set lo up\n");
     }
     for (number, (device, [one, two], net)) in CABLES.into_iter().enumerate() {
         let (from, to) = (name(one), name(two));

@@ -278,8 +278,8 @@ def run(bin):
         ("its rules are flushed", not_loaded, "nft", "flush", "ruleset"),
         ("one of the tables goes", not_loaded, "nft", "delete", "table", "netdev", "weir_gate"),
         ("forwarding is switched on", "/proc/sys/net/ipv4/conf/in/forwarding is 1", "sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/in/forwarding"),
-        *((f"{one} is renamed", f"device: no interface is called {one}", "ip", "link", "set", one, "name", "renamed") for one in CABLES),
-        *((f"{one} is deleted", f"device: no interface is called {one}", "ip", "link", "delete", one) for one in CABLES),
+        *((f"{one} is renamed", f"no interface is called {one}", "ip", "link", "set", one, "name", "renamed") for one in CABLES),
+        *((f"{one} is deleted", f"no interface is called {one}", "ip", "link", "delete", one) for one in CABLES),
     ]:
         tests.append(lambda lab, words=(what, expected, *order): cuts(lab, *words))
     for test in tests:
