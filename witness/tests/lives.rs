@@ -154,6 +154,15 @@ impl Life {
         memory.at > memory.until
     }
 
+    fn place(&self, disk: fn(&mut World, usize) -> &mut Disk) -> Box<dyn Store + Send> {
+        let life = self.clone();
+        Box::new(Place { life, disk })
+    }
+
+    fn ledger(&self) -> Box<dyn Store + Send> {
+        self.place(|world, machine| &mut world.disks[machine])
+    }
+
     /// The program: opens the ledger, sends as long as it may, and closes it.
     fn run(&self, witness: Kind) -> Option<()> {
         let settings = Settings {
@@ -163,7 +172,7 @@ impl Life {
             segment: 14,
         };
         let witnesses = vec![witness.open(self)];
-        let mut ledger = Ledger::open(Box::new(self.clone()), witnesses, MOMENT, settings, &[], None).ok()?;
+        let mut ledger = Ledger::open(self.ledger(), witnesses, MOMENT, settings, &[], None).ok()?;
         while ledger.draw(MOMENT.micros, 700, Purpose::Frame).is_ok() {
             let sent = self.call(|world, _| {
                 world.sent += 700;
@@ -175,22 +184,41 @@ impl Life {
     }
 }
 
-impl Store for Life {
+/// The disk of a life's machine, or the one with the witness's file, which all lives share.
+#[derive(Clone)]
+struct Place {
+    life: Life,
+    disk: fn(&mut World, usize) -> &mut Disk,
+}
+
+impl Place {
+    fn act(&self, act: impl FnOnce(&mut Disk)) -> Result<(), StoreError> {
+        let done = self.life.call(|world, machine| {
+            act((self.disk)(world, machine));
+            Told::Done
+        });
+        done.map(|_| ())
+    }
+}
+
+impl Store for Place {
     fn read(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        let told = self.call(|world, disk| Told::Bytes(world.disks[disk].file.clone()))?;
-        let Told::Bytes(bytes) = told else {
-            panic!("it does not do the same again")
-        };
-        Ok(bytes)
+        let disk = self.disk;
+        match self
+            .life
+            .call(|world, machine| Told::Bytes(disk(world, machine).file.clone()))?
+        {
+            Told::Bytes(bytes) => Ok(bytes),
+            Told::Done => panic!("it does not do the same again"),
+        }
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let bytes = bytes.to_vec();
-        let write = |world: &mut World, disk: usize| {
-            overwrite(&mut world.disks[disk], at as usize, &bytes);
-            Told::Done
-        };
-        self.call(write).map(|_| ())
+        self.act(|disk| {
+            let (at, file) = (at as usize, disk.file.get_or_insert_default());
+            file.resize(file.len().max(at + bytes.len()), 0);
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+        })
     }
 
     /// Disks that lose what was not synced are another test's.
@@ -199,70 +227,11 @@ impl Store for Life {
     }
 
     fn stage(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let bytes = bytes.to_vec();
-        let stage = |world: &mut World, disk: usize| {
-            world.disks[disk].next = Some(bytes);
-            Told::Done
-        };
-        self.call(stage).map(|_| ())
+        self.act(|disk| disk.next = Some(bytes.to_vec()))
     }
 
     fn promote(&mut self, _: Option<u64>) -> Result<(), StoreError> {
-        let promote = |world: &mut World, disk: usize| {
-            let disk = &mut world.disks[disk];
-            disk.file = disk.next.take().or_else(|| disk.file.take());
-            Told::Done
-        };
-        self.call(promote).map(|_| ())
-    }
-}
-
-fn overwrite(disk: &mut Disk, at: usize, bytes: &[u8]) {
-    let file = disk.file.get_or_insert_default();
-    file.resize(file.len().max(at + bytes.len()), 0);
-    file[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-/// The witness's file, which all lives share.
-#[derive(Clone)]
-struct Slots(Life);
-
-impl Store for Slots {
-    fn read(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.0.call(|world, _| Told::Bytes(world.slots.file.clone()))? {
-            Told::Bytes(bytes) => Ok(bytes),
-            Told::Done => panic!("it does not do the same again"),
-        }
-    }
-
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let bytes = bytes.to_vec();
-        let write = |world: &mut World, _| {
-            overwrite(&mut world.slots, at as usize, &bytes);
-            Told::Done
-        };
-        self.0.call(write).map(|_| ())
-    }
-
-    fn sync(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn stage(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let bytes = bytes.to_vec();
-        let stage = |world: &mut World, _| {
-            world.slots.next = Some(bytes);
-            Told::Done
-        };
-        self.0.call(stage).map(|_| ())
-    }
-
-    fn promote(&mut self, _: Option<u64>) -> Result<(), StoreError> {
-        let promote = |world: &mut World, _| {
-            world.slots.file = world.slots.next.take();
-            Told::Done
-        };
-        self.0.call(promote).map(|_| ())
+        self.act(|disk| disk.file = disk.next.take().or_else(|| disk.file.take()))
     }
 }
 
@@ -307,7 +276,7 @@ enum Kind {
 
 impl Kind {
     fn open(self, life: &Life) -> Box<dyn Witness + Send> {
-        let slots = || SlotWitness::new(Box::new(Slots(life.clone())), Some(KEY));
+        let slots = || SlotWitness::new(life.place(|world, _| &mut world.slots), Some(KEY));
         match self {
             Self::Program => {
                 let wire = Wire {
@@ -365,7 +334,7 @@ fn begun(witness: Kind, noisy: bool, seed: u64) -> Life {
         spent: 0,
     };
     let witnesses = vec![witness.open(&life)];
-    Ledger::init(Box::new(life.clone()), witnesses, MOMENT, Some(&KEY), &genesis).unwrap();
+    Ledger::init(life.ledger(), witnesses, MOMENT, Some(&KEY), &genesis).unwrap();
     life.world.lock().unwrap().noisy = noisy;
     *life.memory() = Memory::default();
     life
