@@ -93,11 +93,11 @@ mod tests {
             ("1e30%", "more than all the weights"),
             ("100.0000001%", "more than all the weights"),
             ("inf%", "no size"),
-            ("NaN", "no size"),
+            ("NaN", "no unit"),
             ("-1MB", "no size"),
             ("1e300TB", "too much"),
             ("1e19", "too much"),
-            ("five", "no number"),
+            ("five", "no unit"),
         ] {
             let refused = Amount::parse(text).unwrap_err();
             assert!(refused.contains(words), "{text}: {refused}");
