@@ -382,7 +382,10 @@ mod tests {
         config.limits.write_timeout_s = DAY_S;
         config.check().unwrap();
         for (name, spoil) in [
-            ("bodies_bytes", (|limits| limits.bodies_bytes = 1000) as fn(&mut Limits)),
+            (
+                "bodies_bytes",
+                (|limits| limits.bodies_bytes = 1000) as fn(&mut Limits),
+            ),
             ("bodies_bytes", |limits| limits.bodies_bytes = usize::MAX),
             ("body_bytes", |limits| limits.body_bytes = 0),
             ("connections", |limits| limits.connections = 0),

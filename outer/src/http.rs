@@ -30,11 +30,11 @@ use weir_wire::Source;
 use weir_wire::message::SOURCE_BYTES_MAX;
 
 pub(crate) use body::Bodies;
+use body::Room;
 pub(crate) use door::Seats;
+use door::Ticket;
 pub(crate) use keys::Keys;
 pub(crate) use listen::{Connections, serve};
-use body::Room;
-use door::Ticket;
 use problem::Problem;
 use reply::{Reply, Shown, hex};
 use request::{Kind, Prompt, Request};
@@ -157,12 +157,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
 }
 
 /// From a request to an answer, whole or streaming.
-async fn answer(
-    edge: &Arc<Edge>,
-    _: Known,
-    kind: Kind,
-    request: HttpRequest,
-) -> Result<Response, Problem> {
+async fn answer(edge: &Arc<Edge>, _: Known, kind: Kind, request: HttpRequest) -> Result<Response, Problem> {
     let (body, room) = edge.body(request).await?;
     let request = Request::parse(kind, &body)?;
     drop(body);

@@ -119,7 +119,12 @@ mod tests {
         for _ in 0..20 {
             let bodies = Arc::clone(&bodies);
             held.push(tokio::spawn(async move {
-                bodies.read(body(4_000, 100, true)).await.map(|_| ()).unwrap_err().status
+                bodies
+                    .read(body(4_000, 100, true))
+                    .await
+                    .map(|_| ())
+                    .unwrap_err()
+                    .status
             }));
         }
         // Those that find room hold it; the others are refused at once.
@@ -127,7 +132,11 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(taken.get(), 16_384 + 5 * 4096);
-        let whole = bodies.read(body(4_000, 4_000, false)).await.map(|_| ()).unwrap_err();
+        let whole = bodies
+            .read(body(4_000, 4_000, false))
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(whole.status.as_u16(), 503);
         assert!(whole.body().to_string().contains("bodies_bytes"));
         for task in held {
@@ -142,7 +151,11 @@ mod tests {
         }
         let (bytes, _room) = bodies.read(body(16_384, 5_000, false)).await.unwrap();
         assert_eq!(bytes.len(), 16_384);
-        let large = bodies.read(body(16_385, 5_000, false)).await.map(|_| ()).unwrap_err();
+        let large = bodies
+            .read(body(16_385, 5_000, false))
+            .await
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(large.status.as_u16(), 413);
     }
 }

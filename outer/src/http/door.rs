@@ -118,7 +118,9 @@ impl Door {
 
 impl State {
     fn leave(&mut self, number: u64) -> bool {
-        let at = self.strangers.binary_search_by_key(&number, |stranger| stranger.number);
+        let at = self
+            .strangers
+            .binary_search_by_key(&number, |stranger| stranger.number);
         at.is_ok_and(|at| self.strangers.remove(at).is_some())
     }
 }

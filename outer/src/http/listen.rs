@@ -62,7 +62,9 @@ pub(crate) async fn serve(
                 .serve_connection(
                     TokioIo::new(Box::pin(stream)),
                     service_fn(move |mut request: Request<Incoming>| {
-                        request.extensions_mut().insert::<Arc<Ticket>>(Arc::clone(&ticket));
+                        request
+                            .extensions_mut()
+                            .insert::<Arc<Ticket>>(Arc::clone(&ticket));
                         service.call(request)
                     }),
                 );

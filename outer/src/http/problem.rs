@@ -85,8 +85,9 @@ impl Problem {
 
     /// 503: the bodies of other requests take all memory that there is for them.
     pub(crate) fn no_room(all: usize) -> Self {
-        let message =
-            format!("the bodies of other requests take the {all} bytes that there are for them (limits.bodies_bytes)");
+        let message = format!(
+            "the bodies of other requests take the {all} bytes that there are for them (limits.bodies_bytes)"
+        );
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_error",

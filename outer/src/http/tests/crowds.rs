@@ -68,13 +68,19 @@ async fn answer(stream: &mut TcpStream) -> String {
     let mut answer = String::new();
     loop {
         if let Some((head, body)) = answer.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
                 return answer;
             }
         }
         let mut more = Vec::new();
-        assert_ne!(within(stream.read_buf(&mut more)).await.unwrap(), 0, "closed: {answer}");
+        assert_ne!(
+            within(stream.read_buf(&mut more)).await.unwrap(),
+            0,
+            "closed: {answer}"
+        );
         answer.push_str(str::from_utf8(&more).unwrap());
     }
 }
@@ -145,7 +151,10 @@ async fn without_a_key_no_body_is_read() {
         let mut rest = Vec::new();
         let _ = within(stream.read_to_end(&mut rest)).await;
     }
-    assert_eq!((house.metrics.body_bytes.get(), house.metrics.guests.get()), (0, 0));
+    assert_eq!(
+        (house.metrics.body_bytes.get(), house.metrics.guests.get()),
+        (0, 0)
+    );
     // Neither a request that waited behind another nor a connection kept alive passes around it.
     let both = get("/v1/models", Some(KEY)) + &post(None, 1 << 20);
     let mut stream = house.connect().await;
@@ -153,7 +162,10 @@ async fn without_a_key_no_body_is_read() {
     let mut said = Vec::new();
     let _ = within(stream.read_to_end(&mut said)).await;
     let said = String::from_utf8(said).unwrap();
-    assert!(said.starts_with("HTTP/1.1 200") && said.contains("HTTP/1.1 401"), "{said}");
+    assert!(
+        said.starts_with("HTTP/1.1 200") && said.contains("HTTP/1.1 401"),
+        "{said}"
+    );
     assert_eq!(house.metrics.body_bytes.get(), 0);
     until(|| house.metrics.guests.get() == 0).await;
 }
@@ -161,10 +173,16 @@ async fn without_a_key_no_body_is_read() {
 #[tokio::test]
 async fn a_head_is_bounded() {
     let house = House::new(8, 8, 1 << 20).await;
-    let long = format!("GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+    let long = format!(
+        "GET /healthz HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n",
+        "y".repeat(20_000)
+    );
     let (refused, _) = house.ask(&long).await;
     assert_eq!(status(&refused), 431);
-    let many = format!("GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n", "x: y\r\n".repeat(101));
+    let many = format!(
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n{}\r\n",
+        "x: y\r\n".repeat(101)
+    );
     let (refused, _) = house.ask(&many).await;
     assert_eq!(status(&refused), 431);
 }
