@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir_ledger::{Paths, init, moment, open};
+use weir_ledger::{Paths, WitnessAt, init, moment, open};
 use weir_meter::ledger::{Cap, Genesis, Ledger, Limit, Settings};
 use weir_meter::{Governor, Limits, LinkCost, Purpose, Release, Span};
 
@@ -20,6 +20,7 @@ const LIMITS: Limits = Limits {
     tick: 100_000,
     handshakes_per_hour: 1 << 50,
     out_per_in: 16,
+    reserve: 0,
 };
 
 const SPANS: [Span; 3] = [
@@ -41,7 +42,7 @@ const SPANS: [Span; 3] = [
 fn ledger(folder: &tempfile::TempDir) -> Ledger {
     let paths = Paths {
         ledger: folder.path().join("ledger"),
-        witnesses: vec![folder.path().join("witness")],
+        witnesses: vec![WitnessAt::File(folder.path().join("witness"))],
     };
     let genesis = Genesis {
         id: [1; 32],

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
+use crate::ends;
 use crate::models;
 use crate::progress;
 use crate::prompts::{self, Prompt};
@@ -73,6 +74,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let tokenizer = models::tokenizer(&Source::weak(&args.weak))?;
 
     let folder = TempDir::with_prefix("weir-demo-").context("cannot make a temporary folder")?;
+    let left = folder.path().to_owned();
+    // The servers end with this process, and nothing of it is needed then.
+    ends::at_the_end(move || drop(std::fs::remove_dir_all(left)))?;
     let record = folder.path().join("record.jsonl");
     let ports = Ports::free().context("no free ports on the loopback interface")?;
     let api = Api::new(ports.api, ports.metrics);

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use crate::ends;
+
 /// Writes `bytes` beside `path` and moves them there once they are on disk; a file that was there lends its permissions.
 /// A link is followed; what is no file (a pipe, a terminal, a link to nothing) is written to as it is.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -35,11 +37,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     name.push(format!(".part.{}", std::process::id()));
     let part = path.with_file_name(name);
     let permissions = there.map(|there| there.permissions());
-    let written = fill(&part, bytes, permissions).and_then(|()| fs::rename(&part, path));
-    if written.is_err() {
-        // Nothing to add to the error that is about to be told.
-        let _ = fs::remove_file(&part);
-    }
+    let written = ends::whole(|| {
+        let written = fill(&part, bytes, permissions).and_then(|()| fs::rename(&part, path));
+        if written.is_err() {
+            // Nothing to add to the error that is about to be told.
+            let _ = fs::remove_file(&part);
+        }
+        written
+    });
     written.with_context(|| format!("cannot write {}", path.display()))
 }
 

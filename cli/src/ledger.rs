@@ -7,7 +7,7 @@ mod order;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use weir_ledger::{Paths, read_key};
+use weir_ledger::{Paths, WitnessAt, read_key};
 use weir_meter::ledger::Settings;
 
 /// Keeps the upload budget of a model in a file that neither a crash nor a copy can undo
@@ -31,9 +31,9 @@ pub(crate) struct At {
     /// The ledger's file
     #[arg(value_name = "LEDGER")]
     ledger: PathBuf,
-    /// A witness's file; give all of them, always in the same order
-    #[arg(long, value_name = "FILE")]
-    witness: Vec<PathBuf>,
+    /// A witness: a file, or a weir-witness as udp://ADDRESS:PORT?key=FILE; give all of them, always in the same order
+    #[arg(long, value_name = "WITNESS")]
+    witness: Vec<WitnessAt>,
     /// The file with the key of the ledger's hashes (64 hexadecimal digits), if it was begun with one
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,

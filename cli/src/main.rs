@@ -13,6 +13,7 @@ mod compress;
 mod container;
 mod convert;
 mod demo;
+mod ends;
 mod files;
 mod ledger;
 mod models;
@@ -76,8 +77,8 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir: {error:#}");
-            weir_inner::exit_code(&error)
+            weir_inner::last_words("weir", &error);
+            weir_gate::exit_code(&error).into()
         }
     }
 }

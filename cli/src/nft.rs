@@ -1,22 +1,30 @@
-//! Rules for nftables: the kernel counts the link by itself, and stops it by itself. SPEC 9.3.
+//! Rules for nftables: the kernel counts what goes to outer by itself, and passes nothing beside the links. SPEC 9.3.
+//!
+//! There are two layers, as each has a gap. Chains at an interface's own hooks (table netdev) see all that passes it, raw packets and
+//! other protocols too; but they go by its name, and since Linux 6.16 an interface that is renamed leaves them behind. Chains of IP and
+//! of ARP (tables inet and arp) see what the kernel says, and go by the index: a link's packet passes where index *and* name are
+//! those for which the rules were made, so that none passes where the interface's own chains may be gone.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use anyhow::{bail, ensure};
-use weir_gate::{Config, ConfigArgs, Rules};
-use weir_link::Address;
+use weir_gate::{Cable, Cables, Config, ConfigArgs, Rules};
 use weir_meter::LinkCost;
 use weir_meter::ledger::Limit;
 
-/// Prints the rules for nftables that count the gate's link, and stop it, without the gate: pipe it to `nft -f -`
+/// Prints the rules for nftables that count what goes to outer without the gate, and pass nothing beside the links: pipe it to `nft -f -`
+///
+/// They hold for the interfaces as they are now: print them on the gate's machine, and anew when one has come anew.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The interface to outer
-    #[arg(short, long, value_name = "NAME")]
-    interface: String,
+    /// The interface to inner [default: inside.device]
+    #[arg(long, value_name = "NAME")]
+    inside: Option<String>,
+    /// The interface to outer [default: outside.device]
+    #[arg(long, alias = "interface", value_name = "NAME")]
+    outside: Option<String>,
     /// Bytes on the line after which the kernel lets nothing pass [default: the ledger's total; without a ledger meter.total]
     #[arg(long, value_name = "BYTES")]
     cap_bytes: Option<u64>,
@@ -30,23 +38,20 @@ pub(crate) struct Args {
 
 /// Prints the table.
 pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
-    let config = Config::load(&args.config.config)?;
-    let Address::Udp { local, peer } = config.addresses()?.1 else {
-        bail!("outside: nftables sees no unix:// link; let it count where that leads")
-    };
-    ensure!(
-        !args.interface.is_empty()
-            && args
-                .interface
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'"'),
-        "--interface: {:?} is no name of an interface",
-        args.interface
-    );
-    let cost = if peer.is_ipv4() {
-        LinkCost::UdpIpv4
-    } else {
-        LinkCost::UdpIpv6
+    let mut config = Config::load(&args.config.config)?;
+    for (link, flag) in [
+        (&mut config.inside, &args.inside),
+        (&mut config.outside, &args.outside),
+    ] {
+        if flag.is_some() {
+            link.device.clone_from(flag);
+        }
+    }
+    config.check()?;
+    let cables = Cables::of(&config)?;
+    let cost = match &cables.outside {
+        Some(cable) if cable.peer.is_ipv6() => LinkCost::UdpIpv6,
+        _ => LinkCost::UdpIpv4,
     };
     let meter = &config.meter;
     let key = meter.key()?;
@@ -61,24 +66,19 @@ pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
     let line = args.line_bytes.unwrap_or_else(|| state.reserved.div_ceil(8));
     // What a gate may send from a start on is of less use here, where all that ever left counts.
     let cap = args.cap_bytes.unwrap_or_else(|| total.unwrap_or(meter.total) / 8);
-    let table = Table {
-        interface: &args.interface,
-        local,
-        peer,
+    let counts = Counts {
         quota: quota(cap, &config.rules()?, cost),
         used: quota(line, &config.rules()?, cost),
         packets,
         bytes: line.saturating_sub(packets.saturating_mul(AROUND)),
     };
-    print!("{}", table.text());
+    print!("{}", text(&cables, &counts));
     Ok(())
 }
 
-struct Table<'a> {
-    interface: &'a str,
-    local: SocketAddr,
-    peer: SocketAddr,
-    /// Bytes as the kernel counts them.
+/// Where the kernel's counters begin, and where its quota ends. Bytes as the kernel counts them.
+#[derive(Default)]
+struct Counts {
     quota: u64,
     used: u64,
     packets: u64,
@@ -107,52 +107,173 @@ const fn headers(cost: LinkCost) -> u64 {
     }
 }
 
-impl Table<'_> {
-    fn text(&self) -> String {
-        let Self {
-            interface,
+/// All tables. Counted in `other` is what would have gone to outer beside the link, or with a link's address anywhere else.
+fn text(cables: &Cables, counts: &Counts) -> String {
+    let Counts {
+        quota,
+        used,
+        packets,
+        bytes,
+    } = counts;
+    let mark = cables.mark();
+    let (at, port, above) = (mark.ip(), mark.port(), mark.port() + 1);
+    let [mut hooks, mut arrives, mut leaves, mut arp_in, mut arp_out] = [const { String::new() }; 5];
+    // Outer's first: what would have gone there is counted as that, whatever its addresses say.
+    let sides = [
+        ("outside", "other", "goto link", &cables.outside),
+        ("inside", "inside_out", "accept", &cables.inside),
+    ];
+    let sides = || {
+        sides
+            .into_iter()
+            .filter_map(|(side, other, pass, cable)| Some((side, other, pass, cable.as_ref()?)))
+    };
+    // Writing to a string cannot fail.
+    for (side, other, pass, cable) in sides() {
+        let Cable {
+            device,
+            index,
             local,
             peer,
-            quota,
-            used,
-            packets,
-            bytes,
-        } = self;
-        let (ethertype, family) = if peer.is_ipv4() {
-            ("ip", "ip")
+        } = cable;
+        let (ours, theirs) = (packets_of(local, peer), packets_of(peer, local));
+        // Read from the frame itself: a tag is no IP.
+        let frame = if peer.is_ipv4() {
+            "@ll,96,16 0x0800"
         } else {
-            ("ip6", "ip6")
+            "@ll,96,16 0x86dd"
         };
-        let (source, destination) = (local.ip(), peer.ip());
-        let (sport, dport) = (local.port(), peer.port());
-        let mut text = String::new();
-        // Writing to a string cannot fail.
         let _ = write!(
-            text,
-            "# Made by `weir gate nft`. On the line a packet has {AROUND} bytes more than the kernel counts (preamble 8, check\n\
-             # sequence 4, gap 12), and no fewer than {LEAST}: line bytes = {LEAST} x packets of short + bytes of long + {AROUND} x packets of long.\n\
-             table netdev weir_gate\n\
-             delete table netdev weir_gate\n\
-             table netdev weir_gate {{\n\
-             \tcounter short {{ packets 0 bytes 0 }}\n\
-             \tcounter long {{ packets {packets} bytes {bytes} }}\n\
-             \tcounter over {{ packets 0 bytes 0 }}\n\
-             \tcounter other {{ packets 0 bytes 0 }}\n\
-             \tquota cap {{ over {quota} bytes used {used} bytes }}\n\
-             \tchain link {{\n\
-             \t\tquota name cap counter name over drop\n\
-             \t\tmeta length < {SHORT} counter name short accept\n\
-             \t\tcounter name long accept\n\
+            hooks,
+            "\tchain {side}_out {{\n\
+             \t\ttype filter hook egress device \"{device}\" priority 0; policy drop;\n\
+             \t\t{frame} {ours} {pass}\n\
+             \t\tcounter name {other} drop\n\
              \t}}\n\
-             \tchain egress {{\n\
-             \t\ttype filter hook egress device \"{interface}\" priority 0; policy drop;\n\
-             \t\tether type {ethertype} {family} saddr {source} {family} daddr {destination} udp sport {sport} udp dport {dport} goto link\n\
-             \t\tcounter name other drop\n\
-             \t}}\n\
-             }}\n"
+             \tchain {side}_in {{\n\
+             \t\ttype filter hook ingress device \"{device}\" priority 0; policy drop;\n\
+             \t\t{frame} {theirs} accept\n\
+             \t\tcounter name {side}_in drop\n\
+             \t}}\n"
         );
-        text
+        let _ = writeln!(arrives, "\t\tiif {index} iifname \"{device}\" {theirs} accept");
+        let _ = writeln!(leaves, "\t\toif {index} oifname \"{device}\" {ours} accept");
     }
+    // Whatever else has to do with an interface, or with a link's address wherever it turns up.
+    for (
+        _,
+        other,
+        _,
+        Cable {
+            device,
+            index,
+            local,
+            peer,
+        },
+    ) in sides()
+    {
+        let mut stop = |what: &str, is_arp| {
+            let (arrives, leaves) = if is_arp {
+                (&mut arp_in, &mut arp_out)
+            } else {
+                (&mut arrives, &mut leaves)
+            };
+            let _ = writeln!(
+                arrives,
+                "\t\t{} counter name arriving drop",
+                what.replace("DEVICE", "iif")
+            );
+            let _ = writeln!(
+                leaves,
+                "\t\t{} counter name {other} drop",
+                what.replace("DEVICE", "oif")
+            );
+        };
+        for is_arp in [false, true] {
+            stop(&format!("DEVICE {index}"), is_arp);
+            stop(&format!("DEVICEname \"{device}\""), is_arp);
+        }
+        for address in [local.ip(), peer.ip()] {
+            for end in ["saddr", "daddr"] {
+                if address.is_ipv4() {
+                    stop(&format!("ip {end} {address}"), false);
+                    stop(&format!("arp {end} ip {address}"), true);
+                } else {
+                    stop(&format!("ip6 {end} {address}"), false);
+                }
+            }
+        }
+    }
+    let named = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| format!("\tcounter {name} {{ packets 0 bytes 0 }}\n"))
+            .collect::<String>()
+    };
+    let (hook_counters, counters) = (
+        named(&["short", "over", "other", "inside_out", "inside_in", "outside_in"]),
+        named(&["other", "inside_out", "arriving"]),
+    );
+    format!(
+        "# Made by `weir gate nft`. On the line a packet has {AROUND} bytes more than the kernel counts (preamble 8, check\n\
+         # sequence 4, gap 12), and no fewer than {LEAST}: line bytes = {LEAST} x packets of short + bytes of long + {AROUND} x packets of long.\n\
+         table netdev weir_gate\n\
+         delete table netdev weir_gate\n\
+         table inet weir_gate\n\
+         delete table inet weir_gate\n\
+         table arp weir_gate\n\
+         delete table arp weir_gate\n\
+         table netdev weir_gate {{\n\
+         {hook_counters}\
+         \tcounter long {{ packets {packets} bytes {bytes} }}\n\
+         \tquota cap {{ over {quota} bytes used {used} bytes }}\n\
+         \tchain link {{\n\
+         \t\tquota name cap counter name over drop\n\
+         \t\tmeta length < {SHORT} counter name short accept\n\
+         \t\tcounter name long accept\n\
+         \t}}\n\
+         {hooks}\
+         \tchain proof {{\n\
+         \t\ttype filter hook egress device \"lo\" priority 0; policy accept;\n\
+         \t\tip daddr {at} udp dport {above} drop\n\
+         \t}}\n\
+         }}\n\
+         table inet weir_gate {{\n\
+         {counters}\
+         \tchain arriving {{\n\
+         \t\ttype filter hook prerouting priority -450; policy accept;\n\
+         \t\tiif lo accept\n\
+         {arrives}\
+         \t}}\n\
+         \tchain leaving {{\n\
+         \t\ttype filter hook postrouting priority 400; policy accept;\n\
+         \t\toif lo ip daddr {at} udp dport {port} drop\n\
+         \t\toif lo accept\n\
+         {leaves}\
+         \t}}\n\
+         }}\n\
+         table arp weir_gate {{\n\
+         {counters}\
+         \tchain arriving {{\n\
+         \t\ttype filter hook input priority 0; policy accept;\n\
+         {arp_in}\
+         \t}}\n\
+         \tchain leaving {{\n\
+         \t\ttype filter hook output priority 0; policy accept;\n\
+         {arp_out}\
+         \t}}\n\
+         }}\n"
+    )
+}
+
+/// What only a packet of a link is: whole, without options, of UDP, from here to there.
+fn packets_of(from: &SocketAddr, to: &SocketAddr) -> String {
+    let (family, whole) = match from {
+        SocketAddr::V4(_) => ("ip", "ip hdrlength 5 ip frag-off & 0x3fff == 0 ip protocol udp"),
+        SocketAddr::V6(_) => ("ip6", "ip6 nexthdr udp"),
+    };
+    let [(from, sport), (to, dport)] = [from, to].map(|end| (end.ip(), end.port()));
+    format!("{whole} {family} saddr {from} {family} daddr {to} udp sport {sport} udp dport {dport}")
 }
 
 /// Bytes on the line beside those that the kernel counts.
@@ -161,3 +282,30 @@ const AROUND: u64 = 24;
 const SHORT: u64 = 60;
 /// Bytes of the shortest frame on the line.
 const LEAST: u64 = SHORT + AROUND;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the rules change, the number `RULES` of `gate/src/host/cables.rs` must, and this hash with it: a gate would take the rules
+    /// of before for its own.
+    #[test]
+    fn rules_that_change_have_another_number() {
+        let cable = |index: u32, local: &str, peer: &str| Cable {
+            device: format!("eth{index}"),
+            index,
+            local: local.parse().unwrap(),
+            peer: peer.parse().unwrap(),
+        };
+        let cables = Cables {
+            inside: Some(cable(2, "10.0.0.2:7003", "10.0.0.1:7001")),
+            outside: Some(cable(3, "[fd00::1]:7004", "[fd00::2]:7002")),
+        };
+        let text = text(&cables, &Counts::default());
+        assert_eq!(
+            blake3::hash(text.as_bytes()).to_string()[..16],
+            *"388ec7e764d5a644",
+            "{text}"
+        );
+    }
+}

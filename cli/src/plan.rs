@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::number::{number, part, positive};
 use crate::plot::{Axis, Lines, Mark, Series, Spacing, save};
 use crate::table;
-use estimate::{DAYS_A_MONTH, Outflow, Situation};
+use estimate::{DAYS_A_MONTH, DAYS_A_YEAR, Outflow, Situation};
 
 /// Says how long it takes to carry a model's weights out: with the traffic as it is, and under caps
 ///
@@ -50,6 +50,12 @@ pub(crate) struct Args {
     /// A cap, bytes a day; may be given several times
     #[arg(long, value_name = "BYTES", value_parser = number)]
     cap_bytes_per_day: Vec<f64>,
+    /// Times a year that a gate's machine may be set back to a snapshot while it runs: each lets out a block more than the cap
+    #[arg(long, value_name = "N", value_parser = number, default_value = "0")]
+    set_back_per_year: f64,
+    /// Bits of a block: `meter.block`
+    #[arg(long, value_name = "BITS", value_parser = positive, default_value = "1048576")]
+    block: f64,
     /// Days until the attack would be noticed: how much is out by then
     #[arg(long, value_name = "DAYS", value_parser = positive)]
     detection_days: Option<f64>,
@@ -96,6 +102,10 @@ impl Args {
             ),
             ("--tokens-per-day and --bits-per-token", by_tokens),
             ("--sessions-per-month and --bytes-per-session", by_sessions),
+            (
+                "--set-back-per-year and --block",
+                Some(self.set_back_per_year * self.block),
+            ),
             ("--link-bps", self.link_bps.map(|bits| bits * 86_400.0)),
         ] {
             ensure!(
@@ -112,6 +122,7 @@ impl Args {
             line: self.link_bps,
             share: self.attacker_share,
             compression: self.weight_compression,
+            set_back: self.set_back_per_year * self.block / 8.0 / DAYS_A_YEAR,
         })
     }
 
@@ -149,6 +160,7 @@ impl Args {
             "days_to_exfiltrate": now.and_then(|now| finite(now.days)),
             "months_to_exfiltrate": now.and_then(|now| finite(now.days / DAYS_A_MONTH)),
             "part_out_at_detection": now.and_then(|now| self.part_out(&now)),
+            "set_back_bytes_per_day": situation.set_back,
             "caps": caps.collect::<Vec<_>>(),
         })
     }
@@ -166,6 +178,15 @@ impl Args {
             head.push("out when noticed".to_owned());
         }
         rows.push(head);
+        if situation.set_back > 0.0 {
+            let name = "a machine that is set back, with each cap".to_owned();
+            rows.push(vec![
+                name,
+                short(situation.set_back),
+                String::new(),
+                String::new(),
+            ]);
+        }
         for (cap, flow) in self.cases(situation) {
             let name = cap.map_or_else(
                 || "without a cap".to_owned(),
@@ -175,7 +196,7 @@ impl Args {
                 name,
                 short(flow.bytes_per_day),
                 short(flow.days),
-                short(flow.days / 365.2425),
+                short(flow.days / DAYS_A_YEAR),
             ];
             cells.extend(self.part_out(&flow).map(|part| format!("{:.3} %", 100.0 * part)));
             rows.push(cells);

@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// The gate's control socket
     #[arg(long, value_name = "FILE", default_value = "/run/weir/gate.sock")]
     gate: PathBuf,
-    /// Output of `nft -j list counters netdev`, in place of asking the kernel
+    /// Output of `nft -j list counters`, in place of asking the kernel
     #[arg(long, value_name = "FILE")]
     nft: Option<PathBuf>,
     /// The tap's state file, or a copy
@@ -217,7 +217,7 @@ fn say(path: &Path, order: &str) -> Result<String> {
 
 fn ask_kernel() -> Result<String> {
     let done = Command::new("nft")
-        .args(["-j", "list", "counters", "netdev"])
+        .args(["-j", "list", "counters"])
         .output()
         .context("nft cannot be run")?;
     ensure!(
@@ -228,15 +228,17 @@ fn ask_kernel() -> Result<String> {
     Ok(String::from_utf8(done.stdout)?)
 }
 
-/// The counters of the table that `weir gate nft` made.
+/// The counters of the tables that `weir gate nft` made.
 fn nft(text: &str) -> Result<Reading> {
     let all: serde_json::Value = serde_json::from_str(text).context("nft's answer")?;
+    // One of each name in each of the tables; what is named `other` may be stopped in any of them.
     let counter = |wanted: &str| {
         let rows = all["nftables"].as_array().into_iter().flatten();
-        let mut counters = rows.map(|row| &row["counter"]);
-        let found = counters.find(|row| row["table"] == "weir_gate" && row["name"] == wanted);
-        let pair = found.and_then(|row| Some((row["packets"].as_u64()?, row["bytes"].as_u64()?)));
-        pair.with_context(|| {
+        let counters = rows.map(|row| &row["counter"]);
+        let found = counters.filter(|row| row["table"] == "weir_gate" && row["name"] == wanted);
+        let pairs = found.filter_map(|row| Some((row["packets"].as_u64()?, row["bytes"].as_u64()?)));
+        let sum = pairs.reduce(|one, two| (one.0.saturating_add(two.0), one.1.saturating_add(two.1)));
+        sum.with_context(|| {
             format!("no counter {wanted} in a table weir_gate: load the rules of `weir gate nft`")
         })
     };
@@ -390,7 +392,9 @@ mod tests {
             {"counter": {"family": "netdev", "name": "short", "table": "weir_gate", "packets": 3, "bytes": 150}},
             {"counter": {"family": "netdev", "name": "long", "table": "weir_gate", "packets": 2, "bytes": 200}},
             {"counter": {"family": "netdev", "name": "over", "table": "weir_gate", "packets": 0, "bytes": 0}},
-            {"counter": {"family": "netdev", "name": "other", "table": "weir_gate", "packets": 5, "bytes": 1}}]}"#;
+            {"counter": {"family": "netdev", "name": "other", "table": "weir_gate", "packets": 3, "bytes": 1}},
+            {"counter": {"family": "inet", "name": "other", "table": "weir_gate", "packets": 2, "bytes": 1}},
+            {"counter": {"family": "inet", "name": "other", "table": "another", "packets": 7, "bytes": 1}}]}"#;
         let kernel = nft(text).unwrap();
         assert_eq!(kernel.count, strange(count(5, 3 * 84 + 200 + 48), 5));
         assert!(nft("{}").unwrap_err().to_string().contains("short"));

@@ -1,9 +1,10 @@
 //! `weir ledger` and `weir plan` as an operator runs them, and a server on a ledger.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -96,6 +97,19 @@ impl Vault {
 
     fn shown(&self) -> Value {
         serde_json::from_str(&self.done("ledger show", &["--json"], &[])).unwrap()
+    }
+
+    /// Writes the configuration of a server on the ledger.
+    fn configure(&self, inner: &str, outer: &str) {
+        let config = format!(
+            "[link]\nlocal = 'udp://{inner}'\npeer = 'udp://{outer}'\nquarantine_ms = 0\n[meter]\nledger = '{}'\n\
+             ledger_key = '{}'\nwitnesses = ['{}', '{}']\nblock = 40000\n",
+            self.path("ledger").display(),
+            self.path("key").display(),
+            self.path("w0").display(),
+            self.path("w1").display(),
+        );
+        fs::write(self.path("inner.toml"), config).unwrap();
     }
 
     fn order(&self, what: &[&str], signers: &[&str]) {
@@ -220,16 +234,7 @@ fn a_server_that_is_killed_has_counted_all_that_came() {
     let free = UdpSocket::bind("127.0.0.1:0").unwrap();
     let inner = free.local_addr().unwrap();
     drop(free);
-    let config = format!(
-        "[link]\nlocal = 'udp://{inner}'\npeer = 'udp://{}'\nquarantine_ms = 0\n[meter]\nledger = '{}'\nledger_key = '{}'\n\
-         witnesses = ['{}', '{}']\nblock = 40000\n",
-        outer.local_addr().unwrap(),
-        vault.path("ledger").display(),
-        vault.path("key").display(),
-        vault.path("w0").display(),
-        vault.path("w1").display(),
-    );
-    fs::write(vault.path("inner.toml"), config).unwrap();
+    vault.configure(&inner.to_string(), &outer.local_addr().unwrap().to_string());
     let mut received = 0;
     for _ in 0..3 {
         let mut server = Command::new(env!("CARGO_BIN_EXE_weir"))
@@ -268,6 +273,68 @@ fn a_server_that_is_killed_has_counted_all_that_came() {
         "{reserved} counted, {received} came"
     );
     assert_eq!(shown["starts"], 3);
+}
+
+/// A server on the ledger, with what it says on stderr.
+fn inner(vault: &Vault, wrapper: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut server = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg(env!("CARGO_BIN_EXE_weir"))
+        .arg("inner")
+        .arg("--config")
+        .arg(vault.path("inner.toml"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(server.stderr.take().unwrap());
+    (server, log)
+}
+
+fn until(log: &mut BufReader<ChildStderr>, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "it ended before it said {words:?}"
+        );
+    }
+}
+
+fn signal(server: &Child, name: &str) {
+    let id = server.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &id]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// Every signal by which a server is asked to end: nothing reserved is lost, whether or not anybody still hears it.
+#[test]
+fn a_server_that_is_told_to_end_closes_its_ledger() {
+    let vault = Vault::new();
+    vault.configure("127.0.0.1:0", "127.0.0.1:9");
+    for (number, name) in ["HUP", "TERM", "INT", "QUIT", "HUP"].into_iter().enumerate() {
+        let (mut server, mut log) = inner(&vault, &["env", "--default-signal"]);
+        until(&mut log, "ready");
+        // A terminal that closes takes the log with it.
+        let log = (number < 4).then_some(log);
+        signal(&server, name);
+        assert_eq!(server.wait().unwrap().code(), Some(0), "SIG{name}");
+        drop(log);
+        let shown = vault.shown();
+        assert_eq!(shown["running"], false, "SIG{name}: {shown}");
+        assert_eq!(
+            (&shown["spent"], &shown["reserved"]),
+            (&Value::from(0), &Value::from(0))
+        );
+        assert_eq!(shown["starts"], number + 1);
+    }
+    // `nohup` means what it says.
+    let (mut server, mut log) = inner(&vault, &["env", "--ignore-signal=HUP"]);
+    until(&mut log, "ready");
+    signal(&server, "HUP");
+    signal(&server, "TERM");
+    until(&mut log, "signal=15");
+    assert_eq!(server.wait().unwrap().code(), Some(0));
 }
 
 /// Any Hello: it has the header that all versions share (SPEC 6.3), and version 2.

@@ -15,15 +15,15 @@ fn table(shape: &str, mtu: u16, flags: &[&str]) -> String {
     table_of(folder.path(), shape, mtu, "", flags)
 }
 
-/// The same, where the configuration says `meter` in its section of that name.
+/// The same, where the configuration says `meter` in its section of that name. The one interface that every machine has is that to outer.
 fn table_of(folder: &Path, shape: &str, mtu: u16, meter: &str, flags: &[&str]) -> String {
     let path = folder.join("gate.toml");
     let text = format!(
-        "[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n[meter]\n{meter}"
+        "[inside]\nlocal = \"unix:///a\"\npeer = \"unix:///b\"\n[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n[meter]\n{meter}"
     );
     std::fs::write(&path, text).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["gate", "nft", "--interface", "eth1", "--config"])
+        .args(["gate", "nft", "--outside", "lo", "--config"])
         .arg(&path)
         .args(flags)
         .output()
@@ -76,8 +76,14 @@ fn with_one_length_the_quota_is_the_cap_and_counts_go_on() {
     assert_eq!(number(&text, "bytes used "), 3 * counted);
     assert_eq!(number(&text, "counter long { packets "), 3);
     assert_eq!(number(&text, "counter long { packets 3 bytes "), 3 * counted);
-    assert!(text.contains("hook egress device \"eth1\""));
+    assert!(text.contains("hook egress device \"lo\""));
     assert!(text.contains("ip saddr 10.0.1.1 ip daddr 10.0.1.2 udp sport 7004 udp dport 7002 goto link"));
+    // Loopback is always the first interface.
+    assert!(text.contains("oif 1 oifname \"lo\" ip hdrlength 5"));
+    assert!(
+        !text.contains("inside_out {\n"),
+        "a link between files has no interface"
+    );
 }
 
 #[test]
@@ -99,4 +105,38 @@ fn cap_and_counters_are_the_ledgers() {
     let text = table_of(folder.path(), "constant", 400, &meter, &[]);
     assert_eq!(number(&text, "quota cap { over "), 1_000_000 * (400 + HEADERS));
     assert_eq!(number(&text, "bytes used "), 600_000 * (400 + HEADERS));
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gate.toml");
+    std::fs::write(&path, "").unwrap();
+    for (flags, named) in [
+        (
+            &[][..],
+            &["inside.device: missing", "outside.device: missing"][..],
+        ),
+        (
+            &["--inside", "weir-none", "--outside", "lo"],
+            &["inside.device: no interface is called weir-none"],
+        ),
+        (
+            &["--inside", "lo", "--outside", "lo"],
+            &["outside.device: lo is inside's"],
+        ),
+        (&["--outside", "eth*"], &["outside: device: \"eth*\" is no name"]),
+    ] {
+        let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["gate", "nft", "--config"])
+            .arg(&path)
+            .args(flags)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(!done.status.success() && done.stdout.is_empty());
+        for named in named {
+            assert!(said.contains(named), "{flags:?}: {said}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -529,6 +529,34 @@ fn the_demo_is_exact() {
 }
 
 /// The weak model of 300 tokens has random weights; what it has to predict is the embedded model's.
+/// Whatever ends it, the demo leaves no folder behind.
+#[test]
+fn a_demo_that_is_told_to_end_leaves_nothing() {
+    for name in ["HUP", "TERM", "INT"] {
+        let place = TempDir::new().unwrap();
+        let mut demo = Command::new("env")
+            .arg("--default-signal")
+            .arg(env!("CARGO_BIN_EXE_weir"))
+            .args(["demo", "--json"])
+            .env("TMPDIR", place.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let folder = || fs::read_dir(place.path()).unwrap().next();
+        // Its servers have their logs there.
+        while !folder().is_some_and(|folder| folder.unwrap().path().join("outer.log").exists()) {
+            assert!(demo.try_wait().unwrap().is_none(), "the demo has ended");
+            std::thread::yield_now();
+        }
+        let id = demo.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(demo.wait().unwrap().code(), Some(1), "SIG{name}");
+        assert!(folder().is_none(), "SIG{name} leaves {:?}", folder());
+    }
+}
+
 #[test]
 fn the_demo_is_exact_with_two_tokenizers() {
     let weak = models("../vectors/tiny-llama.gguf");

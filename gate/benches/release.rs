@@ -17,10 +17,10 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 
-use rustix::ioctl::{Getter, ioctl};
+use moments::{Lot, MILLISECOND, ahead, micros, now, pin, sleep_until, stamp, two_samples};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
-use rustix::thread::{CpuSet, clock_nanosleep_absolute, sched_setaffinity};
-use rustix::time::{ClockId, Timespec, clock_gettime};
+
+mod moments;
 
 fn main() -> ExitCode {
     let ticks = std::env::args().skip(1).find_map(|word| word.parse().ok());
@@ -91,7 +91,7 @@ fn independence(ticks: u64) -> bool {
         let of_kind: Vec<u64> = seen.iter().filter(|one| one.1 == kind).map(|one| one.0).collect();
         micros(of_kind[of_kind.len() / 2])
     });
-    let (d, p) = two_samples(&seen, &mut lot);
+    let (d, p) = two_samples(&seen, SHUFFLES, &mut lot);
     println!(
         "  sent early against sent late: medians {:.3} and {:.3} us, Kolmogorov-Smirnov D = {d:.5}, p = {p:.3} of {SHUFFLES} shuffles",
         medians[0], medians[1]
@@ -252,7 +252,12 @@ impl Lab {
         // The gate inherits its core.
         pin(1);
         let gate = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &config])
+            .args([
+                Path::new("run"),
+                "--unprotected".as_ref(),
+                "--config".as_ref(),
+                &config,
+            ])
             .spawn()
             .expect("the gate starts");
         pin(0);
@@ -343,99 +348,9 @@ impl Sink {
     }
 }
 
-/// The two-sample statistic of what is sorted, and the share of shuffles with as much or more. As a lot has decided for each tick
-/// alone, shuffled labels are as likely as these if it makes no difference, whatever else the machine did meanwhile.
-fn two_samples(seen: &[(u64, bool)], lot: &mut Lot) -> (f64, f64) {
-    let mut labels: Vec<bool> = seen.iter().map(|one| one.1).collect();
-    let late = labels.iter().filter(|&&is_late| is_late).count();
-    let steps = [-1.0 / (seen.len() - late).max(1) as f64, 1.0 / late.max(1) as f64];
-    let statistic = |labels: &[bool]| {
-        let (mut sum, mut d) = (0.0_f64, 0.0_f64);
-        for (i, &is_late) in labels.iter().enumerate() {
-            sum += steps[usize::from(is_late)];
-            // Equal instants are one step.
-            if seen.get(i + 1).is_none_or(|next| next.0 != seen[i].0) {
-                d = d.max(sum.abs());
-            }
-        }
-        d
-    };
-    let found = statistic(&labels);
-    let as_much = (1..SHUFFLES).filter(|_| {
-        for i in (1..labels.len()).rev() {
-            labels.swap(i, (lot.draw() % (i as u64 + 1)) as usize);
-        }
-        statistic(&labels) >= found - 1e-12
-    });
-    (found, (1 + as_much.count()) as f64 / SHUFFLES as f64)
-}
-
-/// Keeps this thread, and what it starts, on one core. A machine without that core has to do with what it has.
-fn pin(core: usize) {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    let _ = sched_setaffinity(None, &cores);
-}
-
-fn micros(nanos: u64) -> f64 {
-    nanos as f64 / 1000.0
-}
-
-/// When the last datagram that was received had come, in nanoseconds since 1970; 0 if none has come.
-fn stamp(socket: &UdpSocket) -> u64 {
-    // SAFETY: SIOCGSTAMPNS of a 64-bit Linux writes a timespec, two numbers of 64 bits, and nothing else.
-    let stamp = unsafe { ioctl(socket, Getter::<SIOCGSTAMPNS, [i64; 2]>::new()) };
-    stamp.map_or(0, |[seconds, nanos]| {
-        seconds as u64 * 1_000_000_000 + nanos as u64
-    })
-}
-
-/// Nanoseconds that the clock of stamps is ahead of the gate's, best of a few tries.
-fn ahead() -> u64 {
-    let tries = (0..4).map(|_| {
-        let before = now();
-        let wall = nanos(clock_gettime(ClockId::Realtime));
-        let after = now();
-        (after - before, wall - before.midpoint(after))
-    });
-    tries.min().map_or(0, |(_, ahead)| ahead)
-}
-
-fn sleep_until(at: u64) {
-    let when = Timespec {
-        tv_sec: (at / 1_000_000_000) as i64,
-        tv_nsec: (at % 1_000_000_000) as _,
-    };
-    let _ = clock_nanosleep_absolute(ClockId::Boottime, &when);
-}
-
-/// Nanoseconds since boot, on the gate's clock.
-fn now() -> u64 {
-    nanos(clock_gettime(ClockId::Boottime))
-}
-
-fn nanos(time: Timespec) -> u64 {
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// So long before a tick a gate begins to read for the last time: two guards (SPEC 9.2).
 fn last_reading(tick: u64) -> u64 {
     2 * 200_000.min(tick / 8)
 }
 
-/// A fair lot (xorshift).
-struct Lot(u64);
-
-impl Lot {
-    fn draw(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-}
-
-/// In nanoseconds.
-const MILLISECOND: u64 = 1_000_000;
 const SHUFFLES: usize = 1_000;
-const SIOCGSTAMPNS: rustix::ioctl::Opcode = 0x8907;

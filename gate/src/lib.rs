@@ -6,7 +6,6 @@
 //! - [`Valve`]: takes frames from inside, holds each against the rules (id in range, ascending, one per batch and tick, length
 //!   allowed by the shape), and on its own tick lets out those for which the governor gives a permit. Enough violations
 //!   and it cuts: nothing leaves any more until an operator says so;
-//! - [`Receipts`]: outer's signed counts against our own;
 //! - `host` (feature of that name): links, the loop, control socket, configuration. The rest is `no_std` and without I/O.
 //!
 //! ```
@@ -33,16 +32,14 @@
 
 extern crate alloc;
 
-pub use receipts::{Count, Disagreement, Receipts};
 pub use rules::{Cut, Dropped, Rules};
 pub use valve::{Counters, Valve};
 
 #[cfg(feature = "host")]
 mod host;
 mod queue;
-mod receipts;
 mod rules;
 mod valve;
 
 #[cfg(feature = "host")]
-pub use host::{Command, Config, ConfigArgs, command};
+pub use host::{Cable, Cables, Command, Config, ConfigArgs, command, exit_code};

@@ -1,5 +1,6 @@
 //! The gate as a program of its own; `weir gate` is the same.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,9 +17,9 @@ fn main() -> ExitCode {
     match weir_gate::command(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir-gate: {error:#}");
-            // Each reason of a ledger's has a number of its own: docs/operations.md.
-            weir_ledger::exit_code(error.chain()).into()
+            // Its exit code says why even where nobody reads that: docs/operations.md.
+            let _ = writeln!(std::io::stderr(), "weir-gate: {error:#}");
+            weir_gate::exit_code(&error).into()
         }
     }
 }

@@ -111,6 +111,9 @@ pub enum Cut {
     /// Too many violations of the rules.
     #[error("inner broke the rules too often")]
     Violations,
+    /// Too many frames on inside's interface that are not the link's.
+    #[error("inner sent too much beside the link")]
+    Strays,
     /// Too many absent pieces in a row.
     #[error("inner left out too many pieces")]
     Absent,
@@ -123,6 +126,9 @@ pub enum Cut {
     /// The ledger cannot be written.
     #[error("the ledger cannot be written")]
     Ledger,
+    /// Packets may pass beside the gate.
+    #[error("the machine does not protect the link any more")]
+    Machine,
     /// An operator said so.
     #[error("an operator cut it")]
     Operator,

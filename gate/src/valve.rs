@@ -38,6 +38,8 @@ pub struct Counters {
     pub ticks: u64,
     /// Datagrams from inside.
     pub offered: u64,
+    /// Frames that came in on inside's interface beside them.
+    pub strays: u64,
     /// See [`Dropped::Length`].
     pub length: u64,
     /// See [`Dropped::Range`].
@@ -110,10 +112,16 @@ impl Valve {
         if let Err(why) = judged {
             *self.counters.dropped(why) += 1;
             if why.is_violation() {
-                self.strike();
+                self.strike(1, Cut::Violations);
             }
         }
         judged
+    }
+
+    /// So many frames have come in on inside's interface that are not the link's. Each is a violation.
+    pub fn stray(&mut self, count: u64) {
+        self.counters.strays += count;
+        self.strike(count, Cut::Strays);
     }
 
     /// A tick that begins at `now`, on the governor's clock in microseconds. Decides what leaves, and calls `send` once with that,
@@ -195,10 +203,11 @@ impl Valve {
         }
     }
 
-    fn strike(&mut self) {
-        self.strikes = self.strikes.saturating_add(1);
+    fn strike(&mut self, count: u64, why: Cut) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.strikes = self.strikes.saturating_add(count);
         if self.strikes > self.rules.strikes_max {
-            self.cut(Cut::Violations);
+            self.cut(why);
         }
     }
 

@@ -28,6 +28,18 @@ fn values_out_of_range_are_named() {
             "[outside]\nlocal = \"udp://host:1\"\npeer = \"udp://10.0.0.1:1\"",
             "outside",
         ),
+        (
+            "[inside]\nlocal = \"udp://10.0.0.1:1\"\npeer = \"udp://10.0.0.2:1\"\ndevice = \"eth*\"",
+            "inside: device: \"eth*\"",
+        ),
+        (
+            "[outside]\nlocal = \"udp://10.0.0.1:1\"\npeer = \"udp://10.0.0.2:1\"\ndevice = \"all\"",
+            "outside: device: \"all\"",
+        ),
+        (
+            "[outside]\nlocal = \"unix:///a\"\npeer = \"unix:///b\"\ndevice = \"eth1\"",
+            "outside: device: a unix:// link",
+        ),
         ("[session]\nmtu = 1473", "session.mtu"),
         ("[session]\nshape = \"constant\"", "meter.rate"),
         ("[meter]\nside_bits = 0", "meter.side_bits"),

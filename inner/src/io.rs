@@ -8,17 +8,24 @@ use anyhow::Context;
 use core::time::Duration;
 use mio::{Events, Poll, Token};
 use signal_hook_mio::v1_0::Signals;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tracing::field::display;
 use weir_link::{Link, Metered, Sent, governed_purpose};
-use weir_meter::{Governor, Release};
-use weir_wire::{InnerEvent, Purpose};
+use weir_meter::ledger::LedgerError;
+use weir_meter::{Governor, Refused, Release, Wait};
+use weir_wire::{Budget, InnerEvent, Instant, Purpose};
 
 /// Everything the loop turns around.
 pub(crate) struct Io<L> {
     pub(crate) poll: Poll,
     pub(crate) link: Metered<L>,
     pub(crate) governor: Governor,
+    /// The ledger's file, if there is one.
+    pub(crate) ledger: PathBuf,
+    /// When this program ends, once the ledger has failed.
+    pub(crate) ends_at: Option<Instant>,
     pub(crate) pump: Pump,
     pub(crate) engine: EngineThread,
     pub(crate) clock: Clock,
@@ -76,11 +83,17 @@ impl<L: Link> Io<L> {
                 }
             }
             self.transmit(&mut out)?;
+            let failed = self.ledger_has_failed();
             self.hand_over();
+            if let Some(why) = failed {
+                let path = self.ledger.clone();
+                return Err(weir_ledger::Error::Ledger { path, error: why }.into());
+            }
             self.status.poll(self.clock.now(), &self.pump, &mut self.governor);
 
             let now = self.clock.now();
-            let mut wait = self.pump.poll_at().map_or(NAP, |at| at.since(now).min(NAP));
+            let next = [self.pump.poll_at(), self.ends_at].into_iter().flatten().min();
+            let mut wait = next.map_or(NAP, |at| at.since(now).min(NAP));
             if has_link {
                 wait = Duration::ZERO;
             }
@@ -139,20 +152,28 @@ impl<L: Link> Io<L> {
                         self.status.too_long(out.len());
                         // As long as it is, it would be lost again whenever outer asks for it.
                         if transmit.purpose != Purpose::Control {
-                            self.pump.give_up(now, false);
+                            self.pump.give_up(now);
                             return Ok(());
                         }
                     }
                 },
                 Release::At(at) => {
-                    self.pump.put_back(transmit, self.clock.since_start(at));
+                    let at = self.clock.since_start(at);
+                    if !self.hold(now) {
+                        self.pump.put_back(transmit, at);
+                    }
                     continue;
                 }
                 Release::Refuse(why) => {
                     self.status.refused(why, transmit.purpose);
                     // SPEC 7.2: what can never leave would leave outer waiting for ever.
-                    if why.is_final() && transmit.purpose != Purpose::Control {
-                        self.pump.give_up(now, why.is_end());
+                    if transmit.purpose != Purpose::Control && (why.is_final() || self.hold(now)) {
+                        match why {
+                            Refused::TotalSpent => self.pump.hold(now, Budget::Total, None),
+                            _ if why.is_end() => self.pump.hold(now, Budget::Ledger, None),
+                            _ if why.is_final() => self.pump.give_up(now),
+                            _ => {}
+                        }
                         return Ok(());
                     }
                 }
@@ -160,6 +181,35 @@ impl<L: Link> Io<L> {
             // What was refused for now is lost to the session: outer asks again.
             self.pump.left(now, transmit);
         }
+    }
+
+    /// Closes the session, and says why, if the governor would make the last datagram wait so long that outer would take us for
+    /// dead. SPEC 7.2.
+    fn hold(&mut self, now: Instant) -> bool {
+        let Some(Wait { until, window }) = self.governor.wait() else {
+            return false;
+        };
+        let until = self.clock.since_start(until);
+        let is_long = until.since(now) > PATIENCE;
+        if is_long {
+            let budget = window.map_or(Budget::Rate, |_| Budget::Window);
+            self.pump.hold(now, budget, Some(until));
+        }
+        is_long
+    }
+
+    /// Why the ledger lets nothing out any more, once outer has been told, if it can be: a supervisor may have a disk again by the
+    /// time that it starts this program anew.
+    fn ledger_has_failed(&mut self) -> Option<LedgerError> {
+        let why = self.governor.ledger()?.broken()?;
+        let now = self.clock.now();
+        let tick = self.pump.session().config().parameters.tick();
+        let until = *self.ends_at.get_or_insert_with(|| {
+            tracing::error!(%why, "the ledger has failed: this program ends");
+            self.pump.hold(now, Budget::Ledger, None);
+            now + (3 * tick).max(LAST_WORDS)
+        });
+        (until <= now || !self.pump.session().has_answer()).then_some(why)
     }
 
     fn hand_over(&mut self) {
@@ -174,8 +224,17 @@ impl<L: Link> Io<L> {
                 News::Session(InnerEvent::Closed { session, reason }) => {
                     tracing::error!(session = format_args!("{session:016x}"), %reason, "session closed");
                 }
-                News::Session(InnerEvent::Refused { session, refusal }) => {
-                    tracing::warn!(session = format_args!("{session:016x}"), %refusal, "session refused");
+                News::Session(InnerEvent::Refused {
+                    session,
+                    refusal,
+                    difference,
+                }) => {
+                    let values = difference.map(|both| (display(both.inner), display(both.outer)));
+                    let (here, outer) = values.unzip();
+                    tracing::warn!(session = format_args!("{session:016x}"), %refusal, here, outer, "session refused");
+                }
+                News::Held(session, held) => {
+                    tracing::error!(session = format_args!("{session:016x}"), why = %held, "session closed");
                 }
                 News::Abandoned(session) => {
                     tracing::error!(session = format_args!("{session:016x}"), "session given up");
@@ -186,6 +245,10 @@ impl<L: Link> Io<L> {
     }
 }
 
+/// A frame that must wait longer ends the session: outer would take inner for dead not much later.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program whose ledger has failed waits for its last control frame to leave, at least.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// Datagrams that are taken in one go.
 const AT_ONCE: usize = 256;
 /// Room for the longest UDP datagram: inward ones may be longer than those outward.

@@ -31,26 +31,24 @@ pub use server::Server;
 pub use weir_ledger::MeterConfig;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
-use std::io::IsTerminal;
+use std::io::Write;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use weir_setup::signals::is_ignored;
 
-/// Runs the server until SIGTERM or SIGINT. Logs go to stderr, filtered by `RUST_LOG` (`info` without it).
+/// Runs the server until SIGTERM, SIGINT, SIGQUIT or SIGHUP (unless that is ignored, as under `nohup`). Logs go to stderr, filtered by `RUST_LOG` (`info` without it).
 ///
 /// # Errors
 /// A bad configuration, model, address or link; or the link or the engine has failed.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A caller may have set up its own.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+    let clock = clock::Clock::start().context("clock")?;
+    weir_setup::log::start(move || clock.now());
     let config = Config::load(&args)?;
-    let signals = Signals::new([SIGTERM, SIGINT]).context("signals")?;
+    // From before the ledger is opened: a start that has begun is ended in order, too.
+    let ends = [SIGTERM, SIGINT, SIGQUIT, SIGHUP];
+    let ends = ends.iter().filter(|&&end| end != SIGHUP || !is_ignored(end));
+    let signals = Signals::new(ends).context("signals")?;
     server::run(&config, signals)
 }
 
@@ -58,4 +56,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// (docs/operations.md), any other is 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     weir_ledger::exit_code(error.chain()).into()
+}
+
+/// Says why `program` ends, if anybody still hears it: a terminal that has gone must not change how it ends.
+pub fn last_words(program: &str, error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "{program}: {error:#}");
 }

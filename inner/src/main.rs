@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match weir_inner::run(Flags::parse().args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir-inner: {error:#}");
+            weir_inner::last_words("weir-inner", &error);
             weir_inner::exit_code(&error)
         }
     }

@@ -8,7 +8,9 @@ use crate::worker::{Order, Said, What};
 use core::time::Duration;
 use std::collections::VecDeque;
 use weir_codec::FrameStats;
-use weir_wire::{Dropped, InnerEvent, InnerSession, Instant, Message, Misuse, Purpose, Transmit};
+use weir_wire::{
+    Budget, Dropped, Held, InnerEvent, InnerSession, Instant, Message, Misuse, Purpose, Transmit,
+};
 
 /// A session with what waits at its door.
 pub struct Pump {
@@ -31,6 +33,8 @@ pub enum News {
     Session(InnerEvent),
     /// The engine gave this session up; it has logged why.
     Abandoned(u64),
+    /// This session was closed, as nothing can leave.
+    Held(u64, Held),
     /// The engine's frame does not fit the session: a mistake in this program.
     Misfit(Misuse),
 }
@@ -221,14 +225,23 @@ impl Pump {
         }
     }
 
-    /// Gives the session up, because what it has to send can never leave. `for_good`: and so it would be in any other,
-    /// hence openings are answered with "busy".
-    pub fn give_up(&mut self, now: Instant, for_good: bool) {
+    /// Gives the session up, because what it has to send can never leave; another may do better.
+    pub fn give_up(&mut self, now: Instant) {
         if let Some(session) = self.session.session() {
             self.abandon(now, session);
             self.restart();
         }
-        self.session.set_busy(for_good);
+    }
+
+    /// Nothing that has to be sent can leave before `until`, or ever: outer is told why, at once if a session is open, else
+    /// when it opens one. See [`InnerSession::hold`].
+    pub fn hold(&mut self, now: Instant, budget: Budget, until: Option<Instant>) {
+        let session = self.session.session();
+        self.session.hold(now, budget, until);
+        if let (Some(session), Some(held)) = (session, self.session.held(now)) {
+            self.news.push_back(News::Held(session, held));
+            self.restart();
+        }
     }
 
     /// Ends the session: outer hears of it when it speaks next, and opens another.

@@ -25,7 +25,7 @@ use weir_model::Predict;
 use weir_setup::Weak;
 use weir_setup::weak::Layout;
 use weir_wire::message::PROMPT_MAX;
-use weir_wire::{Caps, InnerConfig, InnerSession};
+use weir_wire::{Caps, InnerConfig, InnerSession, Parameters};
 
 /// A server on threads of its own, for programs that run more than it.
 pub struct Server {
@@ -116,7 +116,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
     );
     let (clock, poll) = (Clock::start().context("clock")?, Poll::new()?);
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-    let governor = governor(config, link.cost())?;
+    let governor = governor(config, &parameters, link.cost())?;
     let session = InnerConfig {
         caps: Caps {
             prompt_tokens: model.max_context().min(PROMPT_MAX),
@@ -137,6 +137,8 @@ fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
         poll,
         link: Metered::new(link, &governor),
         governor,
+        ledger: config.meter.ledger.clone().unwrap_or_default(),
+        ends_at: None,
         pump: Pump::new(session, 2 * config.weak.kv_tokens),
         engine: EngineThread::start(worker, Arc::clone(&waker), clock)?,
         clock,
@@ -148,13 +150,16 @@ fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
 }
 
 /// The budget: on the ledger, if there is one.
-fn governor(config: &Config, cost: LinkCost) -> anyhow::Result<Governor> {
+fn governor(config: &Config, parameters: &Parameters, cost: LinkCost) -> anyhow::Result<Governor> {
     // Where every tick has its frame, moments say nothing.
     let tick = match config.session.shape.as_str() {
         "constant" => 0,
         _ => u64::from(config.session.tick_ms) * 1_000,
     };
-    let limits = config.meter.limits(side_bits(1473), tick);
+    let mut limits = config.meter.limits(side_bits(1473), tick);
+    // A control frame is no longer than 16 bytes, but for its shape.
+    let control = parameters.shape.padded(parameters, 16);
+    limits.reserve = RESERVE * limits.dearest(cost, control).unwrap_or(0);
     // A frame that is refused for its length would never leave.
     let governor = config.meter.governor(cost, limits, config.link.mtu, None)?;
     match governor.ledger() {
@@ -168,3 +173,6 @@ fn governor(config: &Config, cost: LinkCost) -> anyhow::Result<Governor> {
     }
     Ok(governor)
 }
+
+/// Control frames that can leave when frames have used up a total or a window. SPEC 7.2.
+const RESERVE: u64 = 8;

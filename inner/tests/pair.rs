@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use weir_codec::Query;
 use weir_inner::strong::{Handle, Strong};
-use weir_wire::{Parameters, Shape};
+use weir_wire::{Budget, Parameters, Shape};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -198,7 +198,7 @@ fn a_session_that_is_given_up_is_followed_by_one_that_works() {
     let tokens = |world: &World| world.outer.asks.iter().map(|ask| ask.tokens.len()).sum::<usize>();
     assert!(world.run_until(HOUR, |world| tokens(world) > 100));
     // What the governor's final refusal does.
-    world.pump.give_up(world.now, false);
+    world.pump.give_up(world.now);
     assert!(world.run_until(HOUR, World::all_over));
     check(&world.outer.asks, &record);
     let ends = |end| world.outer.asks.iter().filter(|ask| ask.end == Some(end)).count();
@@ -208,7 +208,7 @@ fn a_session_that_is_given_up_is_followed_by_one_that_works() {
         ends("lost")
     );
 
-    world.pump.give_up(world.now, true);
+    world.pump.hold(world.now, Budget::Total, None);
     let now = world.now;
     world.outer.reopen(now);
     let open = |world: &World| world.pump.session().session().is_some();

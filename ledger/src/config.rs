@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error as ThisError;
-use weir_meter::ledger::{Ledger, Limit, Settings};
-use weir_meter::{Echo, Governor, Limits, LimitsError, LinkCost, Span};
+use weir_meter::ledger::{Ledger, LedgerError, Limit, Settings};
+use weir_meter::{Echo, Exit, Governor, Limits, LimitsError, LinkCost, Span};
 
 use crate::paths::{Error, Paths, open, read_key};
+use crate::remote::WitnessAt;
 
 /// What may leave; in bits on the physical link.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,15 +19,13 @@ pub struct MeterConfig {
     /// The ledger, which holds the budget from start to start.
     pub ledger: Option<PathBuf>,
     /// The ledger's witnesses, in the order in which orders number them.
-    pub witnesses: Vec<PathBuf>,
+    pub witnesses: Vec<WitnessAt>,
     /// A file with the key of the ledger's hashes.
     pub ledger_key: Option<PathBuf>,
     /// Bits that are reserved at a time.
     pub block: u64,
     /// Starts within an hour, at most.
     pub starts_per_hour: u32,
-    /// Seconds of time off between two boots that windows are credited with, at most.
-    pub off_max_s: u64,
     /// Per second, in the long run.
     pub rate: u64,
     /// At once, after a pause.
@@ -86,21 +85,23 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// What a program that ends for this reason should exit with: each reason of a ledger's has a number of its own.
-    pub const fn exit_code(&self) -> u8 {
+    pub const fn exit(&self) -> Exit {
         match self {
-            Self::Ledger(error) => error.exit_code(),
-            Self::Clock(_) | Self::Limits(_) | Self::Room { .. } => 1,
+            Self::Ledger(error) => error.exit(),
+            Self::Clock(_) | Self::Limits(_) | Self::Room { .. } => Exit::Other,
         }
     }
 }
 
 /// What a program that ends with this error should exit with, if it has to do with its budget; else 1.
 pub fn exit_code<'a>(causes: impl IntoIterator<Item = &'a (dyn std::error::Error + 'static)>) -> u8 {
-    let code = |cause: &'a (dyn std::error::Error + 'static)| {
-        let config = cause.downcast_ref().map(ConfigError::exit_code);
-        config.or_else(|| cause.downcast_ref().map(Error::exit_code))
+    let exit = |cause: &'a (dyn std::error::Error + 'static)| {
+        let config = cause.downcast_ref().map(ConfigError::exit);
+        let ledger = || cause.downcast_ref().map(Error::exit);
+        let broken = || cause.downcast_ref().map(LedgerError::exit);
+        config.or_else(ledger).or_else(broken)
     };
-    causes.into_iter().find_map(code).unwrap_or(1)
+    causes.into_iter().find_map(exit).unwrap_or(Exit::Other).code()
 }
 
 impl Default for MeterConfig {
@@ -112,7 +113,6 @@ impl Default for MeterConfig {
             ledger_key: None,
             block: settings.block,
             starts_per_hour: settings.starts_per_hour,
-            off_max_s: settings.off_max / 1_000_000,
             rate: limits.rate,
             burst: limits.burst,
             total: limits.total,
@@ -143,6 +143,7 @@ impl MeterConfig {
             tick,
             handshakes_per_hour: self.handshakes_per_hour,
             out_per_in: self.out_per_in,
+            reserve: 0,
         }
     }
 
@@ -169,7 +170,16 @@ impl MeterConfig {
             room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
         }
         let dearest = limits.dearest(cost, longest).unwrap_or(u64::MAX);
-        if let Some((name, bits)) = room.into_iter().find(|(_, bits)| *bits < dearest) {
+        // Of a window frames have all but what is kept for handshakes.
+        let is_window = |name: &str| name.ends_with("windows");
+        let kept = |(name, bits)| {
+            if is_window(name) {
+                bits - limits.kept(bits)
+            } else {
+                bits
+            }
+        };
+        if let Some((name, bits)) = room.into_iter().find(|&limit| kept(limit) < dearest) {
             return Err(ConfigError::Room { name, bits, dearest });
         }
         let now = crate::moment()?.micros;
@@ -229,7 +239,6 @@ impl MeterConfig {
             key: self.key()?,
             block: self.block,
             starts_per_hour: self.starts_per_hour,
-            off_max: self.off_max_s.saturating_mul(1_000_000),
             ..Settings::default()
         };
         let paths = Paths {

@@ -1,16 +1,19 @@
 //! Ledgers by path.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
-use weir_meter::Store;
 use weir_meter::ledger::{
-    Chain, Genesis, Head, Ledger, LedgerError, Moment, Settings, SlotWitness, Witness, replay,
+    Chain, Genesis, Head, Held, Ledger, LedgerError, Moment, Settings, Witness, held, replay,
 };
 use weir_meter::order::SignedOrder;
+use weir_meter::{Exit, Store};
 
-use crate::files::FileStore;
+use crate::files::{Busy, FileStore, is_private};
+use crate::remote::WitnessAt;
 
 /// Where a ledger is, and its witnesses.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +21,7 @@ pub struct Paths {
     /// The ledger.
     pub ledger: PathBuf,
     /// Its witnesses, in the order in which orders number them. They should be on other devices.
-    pub witnesses: Vec<PathBuf>,
+    pub witnesses: Vec<WitnessAt>,
 }
 
 /// Why a ledger cannot be used.
@@ -34,6 +37,14 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         error: io::Error,
+    },
+    /// Others can read, change or lock a file that is its owner's alone.
+    #[error("{}: mode {mode:03o}, so others could read, change or lock it; take that away: chmod o=,g-w", path.display())]
+    Mode {
+        /// Which.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// Not a key.
     #[error("{}: not a key: 32 bytes as 64 hexadecimal digits", .0.display())]
@@ -68,14 +79,15 @@ pub enum Error {
 
 impl Error {
     /// What a program that ends for this reason should exit with.
-    pub const fn exit_code(&self) -> u8 {
+    pub const fn exit(&self) -> Exit {
         match self {
-            Self::Locked(_) => 30,
-            Self::File { .. } => 31,
-            Self::Key(_) => 32,
-            Self::Silent { .. } => 33,
-            Self::Beyond { .. } => 34,
-            Self::Ledger { error, .. } => error.exit_code(),
+            Self::Locked(_) => Exit::Locked,
+            Self::File { .. } => Exit::File,
+            Self::Mode { .. } => Exit::Mode,
+            Self::Key(_) => Exit::Key,
+            Self::Silent { .. } => Exit::Silent,
+            Self::Beyond { .. } => Exit::Beyond,
+            Self::Ledger { error, .. } => error.exit(),
         }
     }
 }
@@ -83,11 +95,8 @@ impl Error {
 impl Paths {
     fn stores(&self, key: Option<[u8; 32]>) -> Result<Opened, Error> {
         let store = locked(&self.ledger)?;
-        let witness = |path: &PathBuf| {
-            let witness = SlotWitness::new(locked(path)?, key);
-            Ok(Box::new(witness) as Box<dyn Witness + Send>)
-        };
-        let witnesses = self.witnesses.iter().map(witness).collect::<Result<_, _>>()?;
+        let witnesses = self.witnesses.iter().map(|witness| witness.open(key));
+        let witnesses = witnesses.collect::<Result<_, _>>()?;
         Ok((store, witnesses))
     }
 
@@ -128,25 +137,50 @@ pub fn open(
 /// # Errors
 /// It is not there, or damaged.
 pub fn read(path: &Path, key: Option<&[u8; 32]>) -> Result<Chain, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::File {
-        path: path.to_owned(),
-        error,
-    })?;
+    let bytes = std::fs::read(path).map_err(file(path))?;
     replay(&bytes, key).map_err(|corrupt| Error::Ledger {
         path: path.to_owned(),
         error: corrupt.into(),
     })
 }
 
-/// A key from a file: 64 hexadecimal digits.
+/// What a witness holds of a ledger, which may be in use: without the lock of its file.
+///
+/// # Errors
+/// It cannot be read, or does not answer.
+pub fn look(witness: &WitnessAt, ledger: &Chain, index: u16, key: Option<&[u8; 32]>) -> Result<Held, Error> {
+    let WitnessAt::File(path) = witness else {
+        let held = witness.open(key.copied())?.held(&ledger.id);
+        return held.map_err(|error| Error::Ledger {
+            path: witness.to_string().into(),
+            error: LedgerError::WitnessFailed { index, error },
+        });
+    };
+    let bytes = std::fs::read(path).map_err(file(path))?;
+    Ok(held(&bytes, key))
+}
+
+/// A secret key from a file: 64 hexadecimal digits, for its owner's eyes alone.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Mode`], [`Error::Key`].
+pub fn read_key(path: &Path) -> Result<[u8; 32], Error> {
+    let mut key = File::open(path).map_err(file(path))?;
+    let metadata = key.metadata().map_err(file(path))?;
+    if metadata.is_file() && !is_private(&metadata) {
+        return Err(mode(path, metadata.mode()));
+    }
+    let mut text = String::new();
+    key.read_to_string(&mut text).map_err(file(path))?;
+    parse_key(&text).ok_or_else(|| Error::Key(path.to_owned()))
+}
+
+/// 32 bytes that are no secret, in the form of a key: a public one, or a ledger's id.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Key`].
-pub fn read_key(path: &Path) -> Result<[u8; 32], Error> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::File {
-        path: path.to_owned(),
-        error,
-    })?;
+pub fn read_public(path: &Path) -> Result<[u8; 32], Error> {
+    let text = std::fs::read_to_string(path).map_err(file(path))?;
     parse_key(&text).ok_or_else(|| Error::Key(path.to_owned()))
 }
 
@@ -167,14 +201,26 @@ type Opened = (Box<dyn Store + Send>, Vec<Box<dyn Witness + Send>>);
 /// A store of files that nobody else writes.
 ///
 /// # Errors
-/// [`Error::Locked`], [`Error::File`].
+/// [`Error::Locked`], [`Error::Mode`], [`Error::File`].
 pub fn locked(path: &Path) -> Result<Box<dyn Store + Send>, Error> {
     match FileStore::lock(path) {
-        Ok(Some(store)) => Ok(Box::new(store)),
-        Ok(None) => Err(Error::Locked(path.to_owned())),
-        Err(error) => Err(Error::File {
-            path: path.to_owned(),
-            error,
-        }),
+        Ok(store) => Ok(Box::new(store)),
+        Err(Busy::Locked) => Err(Error::Locked(path.to_owned())),
+        Err(Busy::Mode(shown)) => Err(mode(path, shown)),
+        Err(Busy::System(error)) => Err(file(path)(error)),
+    }
+}
+
+fn file(path: &Path) -> impl Fn(io::Error) -> Error {
+    move |error| Error::File {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn mode(path: &Path, mode: u32) -> Error {
+    Error::Mode {
+        path: path.to_owned(),
+        mode: mode & 0o777,
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use weir_ledger::{Paths, archive, init, moment, open};
+use weir_ledger::{Paths, WitnessAt, archive, init, moment, open};
 use weir_meter::Purpose;
 use weir_meter::ledger::{Cap, Chain, Genesis, Limit, Settings, replay};
 
@@ -31,14 +31,13 @@ fn settings() -> Settings {
         block: BLOCK,
         starts_per_hour: u32::MAX,
         segment: 64,
-        ..Settings::default()
     }
 }
 
 fn paths(folder: &Path) -> Paths {
     Paths {
         ledger: folder.join("ledger"),
-        witnesses: vec![folder.join("witness")],
+        witnesses: vec![WitnessAt::File(folder.join("witness"))],
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`Socket`]: a link at an [`Address`] such as `udp://10.0.0.2:4000?bind=10.0.0.1:4000`: [`Udp`], a connected UDP socket, or [`Unix`], a
 //!   datagram socket in the file system;
 //! - [`Metered`]: owns a link and sends only against a [`Permit`] of the very length: inner holds no other way out;
+//! - [`Received`], [`fault_of`], [`interrupts`]: the interface that a link has for itself, and the cores that handle its packets;
 //! - `Memory` (feature `testing`): two ends of a faulty link with a virtual clock.
 //!
 //! Nothing here speaks of its own accord: no name look-ups, no keep-alives, no answers. What the kernel says by
@@ -27,9 +28,15 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+// `device` alone has any.
+#![deny(unsafe_code)]
 
 pub use address::{Address, AddressError};
+#[cfg(target_os = "linux")]
+pub use device::{bind_to_device, tell_drops};
+#[cfg(target_os = "linux")]
+pub use interface::{Received, fault_of, index_of};
+pub use interrupts::{cpu_list, interrupts};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Clock, Memory};
 pub use metered::{Metered, governed_purpose};
@@ -46,6 +53,11 @@ use thiserror::Error;
 use weir_meter::{LinkCost, Mismatch};
 
 mod address;
+#[cfg(target_os = "linux")]
+mod device;
+#[cfg(target_os = "linux")]
+mod interface;
+mod interrupts;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 mod metered;

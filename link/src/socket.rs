@@ -19,8 +19,13 @@ pub enum Socket {
 impl Socket {
     /// Opens the link at this address.
     pub fn open(address: &Address) -> Result<Self, Error> {
+        Self::open_on(address, None)
+    }
+
+    /// The same, over this network interface and no other. A link in the file system has none.
+    pub fn open_on(address: &Address, device: Option<&str>) -> Result<Self, Error> {
         match address {
-            Address::Udp { local, peer } => Udp::open(*local, *peer).map(Self::Udp),
+            Address::Udp { local, peer } => Udp::open_on(*local, *peer, device).map(Self::Udp),
             Address::Unix { local, peer } => Unix::open(local, peer).map(Self::Unix),
         }
     }

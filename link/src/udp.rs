@@ -9,6 +9,8 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_s
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use weir_meter::LinkCost;
 
+#[cfg(target_os = "linux")]
+use crate::bind_to_device;
 use crate::{Error, Link, Sent};
 
 /// A UDP socket that sends to one peer and hears nobody else.
@@ -22,13 +24,18 @@ pub struct Udp {
 impl Udp {
     /// Opens the link from `local` to `peer`, of one IP version.
     pub fn open(local: SocketAddr, peer: SocketAddr) -> Result<Self, Error> {
-        Self::bind(local)?.connect(peer)
+        Self::open_on(local, peer, None)
+    }
+
+    /// The same, over this network interface and no other: what comes in by another is not heard, whoever it says it is from.
+    pub fn open_on(local: SocketAddr, peer: SocketAddr, device: Option<&str>) -> Result<Self, Error> {
+        Self::bind(local, device)?.connect(peer)
     }
 
     /// Two ends on the loopback interface, for tests.
     pub fn pair() -> Result<(Self, Self), Error> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (one, two) = (Self::bind(any)?, Self::bind(any)?);
+        let (one, two) = (Self::bind(any, None)?, Self::bind(any, None)?);
         let (one_local, two_local) = (one.local, two.local);
         Ok((one.connect(two_local)?, two.connect(one_local)?))
     }
@@ -43,7 +50,7 @@ impl Udp {
         self.peer
     }
 
-    fn bind(local: SocketAddr) -> Result<Self, Error> {
+    fn bind(local: SocketAddr, device: Option<&str>) -> Result<Self, Error> {
         let fail = |action| {
             move |source| Error::Io {
                 link: format!("udp {local}"),
@@ -52,6 +59,9 @@ impl Udp {
             }
         };
         let socket = UdpSocket::bind(local).map_err(fail("bind"))?;
+        if let Some(device) = device {
+            bind_to_device(&socket, device).map_err(fail("bind to its interface"))?;
+        }
         never_fragment(&socket, local).map_err(fail("forbid fragments"))?;
         // As far as the system lets us: what comes while a program does something else, or leaves at once on a tick, waits there.
         let _ = set_socket_recv_buffer_size(&socket, QUEUE);
@@ -75,7 +85,7 @@ impl Udp {
             .connect(peer)
             .map_err(|source| self.error("connect", source))?;
         self.peer = peer;
-        // What came between bind and connect may be anybody's; what comes from now on is the peer's.
+        // What came before it was connected, and bound to its interface, may be anybody's; what comes from now on is the peer's.
         for _ in 0..BACKLOG_MAX {
             if self.recv(&mut [0; 64])?.is_none() {
                 break;
@@ -186,6 +196,12 @@ fn never_fragment(_: &UdpSocket, _: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
+/// Elsewhere a link with an interface of its own does not open.
+#[cfg(not(target_os = "linux"))]
+fn bind_to_device(_: &UdpSocket, _: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Bytes of a socket's queues; the system takes less if its limits are lower.
 const QUEUE: usize = 4 << 20;
 /// Errors in a row that one call of `recv` passes over.
@@ -266,6 +282,23 @@ mod tests {
         one.register(poll.registry(), Token(0)).unwrap();
         assert_eq!(wait(&mut one, &mut poll), b"friend");
         assert!(one.recv(&mut [0; 8]).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_interface_that_is_not_there_is_an_error_and_one_that_is_carries_the_link() {
+        let [one, two] =
+            ["127.0.0.1:0"; 2].map(|local| Udp::bind(local.parse().unwrap(), Some("lo")).unwrap());
+        let (one_local, two_local) = (one.local, two.local);
+        let (mut one, mut two) = (one.connect(two_local).unwrap(), two.connect(one_local).unwrap());
+        let mut poll = Poll::new().unwrap();
+        two.register(poll.registry(), Token(0)).unwrap();
+        assert_eq!(one.send(b"over lo").unwrap(), Sent::Whole);
+        assert_eq!(wait(&mut two, &mut poll), b"over lo");
+        let error = Udp::bind("127.0.0.1:0".parse().unwrap(), Some("weir-none")).unwrap_err();
+        assert!(
+            error.to_string().contains("bind to its interface failed"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Fuzz bodies for every parser of this crate; `fuzz/` has a target for each, and a test runs them here.
 
 use crate::ledger::{CONTENT_LEN, Entry, RECORD_LEN, Record, first_segment, held, next_segment, replay};
-use crate::ledger::{Cap, Genesis, Limit, Moment};
+use crate::ledger::{Cap, Genesis, Limit, Moment, Reply, Request};
 use crate::order::{SignedOrder, public_key};
 
-/// Any bytes as a record, a ledger, a witness and an echo; then the same as what happens to a good ledger, eight bytes a
+/// Any bytes as a record, a ledger, a witness, a question to one, its answer and an echo; then the same as what happens to a good ledger, eight bytes a
 /// record, with the right hashes. Whatever is read can be written again, and whatever is a ledger can be carried on.
 pub fn ledger(bytes: &[u8]) {
     if let Some(content) = bytes.first_chunk::<CONTENT_LEN>()
@@ -16,6 +16,8 @@ pub fn ledger(bytes: &[u8]) {
         let _any = (replay(bytes, key), held(bytes, key));
     }
     assert_eq!(crate::Echo::open(bytes, &[1; 32]), None);
+    assert_eq!(Request::open(bytes, &[1; 32]), None);
+    assert_eq!(Reply::open(bytes, &[1; 32]), None);
 
     let mut file = first_segment(None, MOMENT, &genesis());
     let mut chain = replay(&file, None).expect("a good beginning");

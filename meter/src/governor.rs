@@ -40,6 +40,15 @@ pub struct Span {
     pub bits: u64,
 }
 
+/// What a frame or a repeat waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wait {
+    /// When it may leave (microseconds).
+    pub until: u64,
+    /// The window that is used up, in seconds; none if it waits for the rate.
+    pub window: Option<u32>,
+}
+
 /// What left for one purpose.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Spent {
@@ -62,6 +71,8 @@ pub struct Counters {
     pub handshakes: Spent,
     /// Datagrams refused, for any reason.
     pub refused: u64,
+    /// Bits charged for what was told without a datagram: see [`Governor::tell`].
+    pub told: u64,
 }
 
 impl Counters {
@@ -71,6 +82,7 @@ impl Counters {
             .bits
             .saturating_add(self.repeats.bits)
             .saturating_add(self.handshakes.bits)
+            .saturating_add(self.told)
     }
 }
 
@@ -90,6 +102,8 @@ pub struct Governor {
     tick: u64,
     /// A frame has just been told to wait for a window.
     waits: bool,
+    /// What the last datagram has to wait for.
+    wait: Option<Wait>,
     counters: Counters,
     ledger: Option<Ledger>,
     alarms: VecDeque<Alarm>,
@@ -175,6 +189,7 @@ impl Governor {
             traffic: [(); 2].map(|()| Window::new(HOUR, u64::MAX)),
             tick: ticks(now, limits.tick),
             waits: false,
+            wait: None,
             counters: Counters::default(),
             ledger,
             alarms: VecDeque::new(),
@@ -210,15 +225,38 @@ impl Governor {
         }
     }
 
-    /// Gives back what the ledger has reserved and was not charged. Nothing may leave afterwards.
+    /// Charges what somebody outside learns at `now` without a datagram: one of 2^`choices` things, and of each of `gaps` how
+    /// many moments it let pass. It cannot be refused any more, so the charge ends where the total does, or what is reserved.
+    pub fn tell(&mut self, now: u64, gaps: &[u64], choices: u64) {
+        let moments = gaps
+            .iter()
+            .map(|&gap| gap_bits(gap))
+            .fold(choices, u64::saturating_add);
+        let bits = moments.min(self.limits.total.saturating_sub(self.counters.bits()));
+        let (mut time, mut bits) = (now, bits);
+        if let Some(ledger) = &mut self.ledger {
+            time = ledger.time(now);
+            bits = ledger.draw_reserved(bits);
+        }
+        self.counters.told += bits;
+        self.spans.add(time, bits, Purpose::Frame);
+    }
+
+    /// Charges the silence that ends here, and gives back what the ledger has reserved and was not charged. Nothing may leave
+    /// afterwards.
     ///
     /// # Errors
     /// The ledger's; then its next start counts what was reserved.
-    pub fn close(self, now: u64) -> Result<(), LedgerError> {
+    pub fn close(mut self, now: u64) -> Result<(), LedgerError> {
+        if self.limits.tick > 0 {
+            let silence = ticks(now, self.limits.tick).saturating_sub(self.tick);
+            self.tell(now, &[silence], 0);
+        }
         self.ledger.map_or(Ok(()), |ledger| ledger.close(now))
     }
 
     fn decide(&mut self, now: u64, len: usize, purpose: Purpose) -> Release {
+        self.wait = None;
         let tick = ticks(now, self.limits.tick);
         let bits = match self.charge(tick, len, purpose) {
             Ok(bits) => bits,
@@ -227,22 +265,33 @@ impl Governor {
         // Windows run on the ledger's time, which goes on from boot to boot.
         let time = self.ledger.as_ref().map_or(now, |ledger| ledger.time(now));
         let window = match self.spans.wait(time, bits, purpose) {
-            Ok(at) => at.map(|at| now.saturating_add(at - time)),
+            Ok(wait) => wait.map(|(at, seconds)| (now.saturating_add(at - time), seconds)),
             Err(refused) => return Release::Refuse(refused),
         };
-        let share = match purpose {
+        let mut share = match purpose {
             Purpose::Frame => None,
             Purpose::Repeat => Some((&mut self.repeats, Refused::RepeatRate)),
             Purpose::Handshake => Some((&mut self.handshakes, Refused::HandshakeRate)),
         };
         // Repeats and handshakes do not wait in line before the frames: they are dropped and asked for again.
-        if let Some((bucket, refused)) = share {
-            if bucket.wait(now, bits).is_some() || self.whole.wait(now, bits).is_some() {
-                return Release::Refuse(refused);
-            }
-        } else if let Some(at) = self.whole.wait(now, bits).max(window) {
-            self.waits = window.is_some();
-            return Release::At(at);
+        let whole = self.whole.wait(now, bits);
+        let rate = match &mut share {
+            Some((bucket, _)) => whole.max(bucket.wait(now, bits)),
+            None => whole,
+        };
+        if let Some(until) = rate.max(window.map(|(at, _)| at)) {
+            let window = window
+                .filter(|&(at, _)| Some(at) >= rate)
+                .map(|(_, seconds)| seconds);
+            self.wait = Some(Wait { until, window });
+            return match (share, window) {
+                (Some(_), Some(seconds)) => Release::Refuse(Refused::WindowSpent { seconds }),
+                (Some((_, refused)), None) => Release::Refuse(refused),
+                (None, _) => {
+                    self.waits = window.is_some();
+                    Release::At(until)
+                }
+            };
         }
         if let Some(ledger) = &mut self.ledger
             && let Err(why) = ledger.draw(now, bits, purpose)
@@ -276,6 +325,11 @@ impl Governor {
             bits,
             purpose,
         })
+    }
+
+    /// What the last datagram that was asked for has to wait for, if it is not refused for another reason.
+    pub const fn wait(&self) -> Option<Wait> {
+        self.wait
     }
 
     /// What left so far.
@@ -318,7 +372,15 @@ impl Governor {
             return Err(Refused::AboveBurst { bits, burst });
         }
         let fits = |spent: u64, limit: u64| spent.checked_add(bits).is_some_and(|sum| sum <= limit);
-        if !fits(self.counters.bits(), limits.total) {
+        // Of both totals something is left for handshakes; the ledger sees to the rest of its own.
+        let fits_total = |spent: u64, total: u64| match purpose {
+            Purpose::Handshake => fits(spent, total),
+            Purpose::Frame | Purpose::Repeat => fits(spent, total - limits.kept(total)),
+        };
+        let lifetime = self.ledger.as_ref();
+        if !fits_total(self.counters.bits(), limits.total)
+            || lifetime.is_some_and(|ledger| !fits_total(ledger.state().spent, ledger.total()))
+        {
             return Err(Refused::TotalSpent);
         }
         // The same share of this program's total and of the ledger's.

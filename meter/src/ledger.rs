@@ -1,7 +1,7 @@
 //! The ledger: what was charged since the weights were made, so that neither a crash nor a copy can undo it. SPEC 7.4-7.7.
 //!
-//! `record` is one record and its place in the chain, `replay` reads a file of them, `witness` holds heads elsewhere, `start` says
-//! whether a program may begin, and [`Ledger`] is the one writer. It *reserves before it sends*: a record on the disk says "up to here may have been
+//! `record` is one record and its place in the chain, `replay` reads a file of them, `witness` holds heads elsewhere and `remote`
+//! asks one on another machine, `start` says whether a program may begin, and [`Ledger`] is the one writer. It *reserves before it sends*: a record on the disk says "up to here may have been
 //! charged" before a permit below that is given, and a crash counts all of it.
 
 use alloc::boxed::Box;
@@ -12,17 +12,19 @@ use crate::order::{Action, Order, SignedOrder};
 use crate::permit::Purpose;
 use crate::store::Store;
 use replay::NO_ORDER;
-use start::{ledger_time, starts_within_an_hour};
+use start::{SECOND, ledger_time, starts_within_an_hour, wall_time};
 
 pub use error::LedgerError;
 pub(crate) use record::array;
 pub use record::{CONTENT_LEN, Cap, Entry, Hash, Limit, Malformed, OrderId, RECORD_LEN, Record, State};
+pub use remote::{Ask, Carrier, REPLY_LEN, REQUEST_LEN, RemoteWitness, Reply, Request};
 pub use replay::{CAPS_MAX, Chain, Corrupt, Flaw, KEYS_MAX, replay};
 pub use start::compare;
-pub use witness::{Head, SLOT_LEN, SlotWitness, Witness, held};
+pub use witness::{Head, Held, SLOT_LEN, SlotWitness, Witness, WitnessError, held};
 
 mod error;
 mod record;
+mod remote;
 mod replay;
 mod segment;
 mod start;
@@ -37,7 +39,7 @@ pub struct Moment {
     pub boot: u64,
     /// Microseconds since boot, on a clock that nobody sets.
     pub micros: u64,
-    /// Seconds since 1970 on the wall clock, which anybody sets: it counts only from one boot to the next.
+    /// Seconds since 1970 on the wall clock, which anybody sets: only orders go by it, and never back.
     pub wall: u64,
 }
 
@@ -50,20 +52,17 @@ pub struct Settings {
     pub block: u64,
     /// Starts within an hour of the ledger's time, at most.
     pub starts_per_hour: u32,
-    /// Microseconds between two boots that windows may be credited with, at most, besides the time since boot.
-    pub off_max: u64,
     /// Records of a segment, after which the next one begins.
     pub segment: u64,
 }
 
-/// 1 Mbit at a time, 12 starts per hour, a day of time off, segments of 2.5 MiB.
+/// 1 Mbit at a time, 12 starts per hour, segments of 2.5 MiB.
 impl Default for Settings {
     fn default() -> Self {
         Self {
             key: None,
             block: 1 << 20,
             starts_per_hour: 12,
-            off_max: 86_400_000_000,
             segment: 16_384,
         }
     }
@@ -94,9 +93,11 @@ pub struct Ledger {
     chain: Chain,
     /// What was charged up to now: `chain.state` and what came since.
     live: State,
-    /// A witness that an order is about to replace: it may hold what is not to be believed.
-    lost: Option<u16>,
+    /// What each witness was told last; none if an order is about to replace it, as it may hold what is not to be believed.
+    told: Vec<Option<Head>>,
     broken: Option<LedgerError>,
+    /// What the disk and the witnesses know to be reserved.
+    promised: u64,
 }
 
 impl Ledger {
@@ -114,8 +115,9 @@ impl Ledger {
         if witnesses.is_empty() {
             return Err(LedgerError::NoWitness);
         }
-        for witness in &mut witnesses {
-            if witness.latest()?.is_some() {
+        for (index, witness) in (0..).zip(&mut witnesses) {
+            let held = witness.held(&genesis.id);
+            if held.map_err(LedgerError::witness(index))? != Held::Nothing {
                 return Err(LedgerError::Exists);
             }
         }
@@ -125,8 +127,8 @@ impl Ledger {
         let (bytes, chain) = segment::first(key, moment, genesis)?;
         store.stage(&bytes)?;
         store.promote(None)?;
-        for witness in &mut witnesses {
-            witness.hold(&chain.at())?;
+        for (index, witness) in (0..).zip(&mut witnesses) {
+            witness.begin(&chain.at()).map_err(LedgerError::witness(index))?;
         }
         Ok(chain.at())
     }
@@ -149,8 +151,10 @@ impl Ledger {
         if witnesses.is_empty() {
             return Err(LedgerError::NoWitness);
         }
+        let time = ledger_time(&chain.state, moment)?;
+        let wall = wall_time(&chain.state, time, moment);
         if let Some(order) = order {
-            order.verify(&chain, moment.wall)?;
+            order.verify(&chain, wall)?;
             if let Action::Witness(index) = order.order.action
                 && usize::from(index) >= witnesses.len()
             {
@@ -158,20 +162,18 @@ impl Ledger {
             }
         }
         let mut highest = counts.iter().copied().max().unwrap_or(0);
+        let mut told = Vec::with_capacity(witnesses.len());
         for (index, witness) in (0..).zip(&mut witnesses) {
-            let held = witness.latest()?;
+            let held = witness.held(&chain.id).map_err(LedgerError::witness(index))?;
             let is_replaced = order.is_some_and(|order| order.order.action == Action::Witness(index));
             match compare(&chain, index, held) {
                 Err(why) if !is_replaced => return Err(why),
                 _ => {}
             }
-            if let Some(held) = held
-                && held.id == chain.id
-            {
-                highest = highest.max(held.count);
-            }
+            let head = held.head().filter(|head| head.id == chain.id);
+            highest = head.map_or(highest, |head| highest.max(head.count));
+            told.push(head.filter(|_| !is_replaced));
         }
-        let time = ledger_time(&chain.state, moment, settings.off_max)?;
         let starts = starts_within_an_hour(&chain, time);
         if starts >= settings.starts_per_hour {
             return Err(LedgerError::Restarts { starts });
@@ -181,7 +183,7 @@ impl Ledger {
         let live = State {
             time,
             boot_micros: moment.micros,
-            wall: moment.wall,
+            wall,
             boot: moment.boot,
             spent: count,
             reserved: count,
@@ -193,11 +195,9 @@ impl Ledger {
             settings,
             chain,
             live,
-            lost: order.and_then(|order| match order.order.action {
-                Action::Witness(index) => Some(index),
-                Action::Cap(_) => None,
-            }),
+            told,
             broken: None,
+            promised: 0,
         };
         // Those that missed the last write get it before the next one.
         ledger.tell()?;
@@ -212,10 +212,19 @@ impl Ledger {
     /// Charges `bits` at `micros` since boot; when it returns, no crash can undo that. Most calls touch no disk.
     ///
     /// # Errors
-    /// [`LedgerError::TotalSpent`], [`LedgerError::AboveBlock`]: not charged. Others: nothing may be sent any more.
+    /// [`LedgerError::TotalSpent`], [`LedgerError::AboveBlock`]: not charged. Others: nothing may be sent any more, but for
+    /// handshakes that fit what is reserved already.
     pub fn draw(&mut self, micros: u64, bits: u64, purpose: Purpose) -> Result<(), LedgerError> {
         if let Some(why) = self.broken {
-            return Err(why);
+            // What the disk and the witnesses know to be reserved still counts, whatever happens: it may say why nothing leaves.
+            let fits = self
+                .live
+                .spent
+                .checked_add(bits)
+                .is_some_and(|spent| spent <= self.promised);
+            if purpose != Purpose::Handshake || !fits {
+                return Err(why);
+            }
         }
         let total = self.total();
         let spent = self.live.spent.checked_add(bits).filter(|&spent| spent <= total);
@@ -231,6 +240,13 @@ impl Ledger {
         }
         self.live.datagrams += 1;
         Ok(())
+    }
+
+    /// Charges what was told without a datagram, as far as it is reserved already: how many bits that is. It takes no disk.
+    pub fn draw_reserved(&mut self, bits: u64) -> u64 {
+        let bits = bits.min(self.live.reserved.saturating_sub(self.live.spent));
+        self.live.spent += bits;
+        bits
     }
 
     /// Reserves anew once less than half a block is left, so that `draw` hardly ever has to: for programs that must not wait
@@ -342,16 +358,25 @@ impl Ledger {
             Action::Witness(index) => Entry::Witness { index, order: id },
         })?;
         // Only when the ledger holds the highest count may a witness forget it.
-        if let Some(index) = self.lost.take()
+        let head = self.chain.at();
+        if let Action::Witness(index) = order.action
             && let Some(witness) = self.witnesses.get_mut(usize::from(index))
+            && let Some(told) = self.told.get_mut(usize::from(index))
         {
-            witness.renew(&self.chain.at())?;
+            witness.begin(&head).map_err(LedgerError::witness(index))?;
+            *told = Some(head);
         }
         Ok(())
     }
 
     fn advance(&mut self, micros: u64) {
-        self.live.time = self.time(micros);
+        let time = self.time(micros);
+        // Whole seconds of the ledger's time, so that the parts of all steps add up.
+        self.live.wall = self
+            .live
+            .wall
+            .saturating_add(time / SECOND - self.live.time / SECOND);
+        self.live.time = time;
         self.live.boot_micros = self.live.boot_micros.max(micros);
     }
 
@@ -381,7 +406,9 @@ impl Ledger {
         self.chain.torn = 0;
         self.store.write(at, &bytes)?;
         self.store.sync()?;
-        self.tell()
+        self.tell()?;
+        self.promised = self.live.reserved;
+        Ok(())
     }
 
     fn replace_segment(&mut self) -> Result<(), LedgerError> {
@@ -392,11 +419,15 @@ impl Ledger {
         self.tell()
     }
 
+    /// Every witness goes from what it was told last to the head as it is now, or nothing is sent any more. SPEC 7.5.
     fn tell(&mut self) -> Result<(), LedgerError> {
         let head = self.chain.at();
-        for (index, witness) in (0..).zip(&mut self.witnesses) {
-            if self.lost != Some(index) && witness.latest()? != Some(head) {
-                witness.hold(&head)?;
+        for ((index, witness), told) in (0..).zip(&mut self.witnesses).zip(&mut self.told) {
+            if let Some(from) = told.filter(|from| *from != head) {
+                witness
+                    .advance(&from, &head)
+                    .map_err(LedgerError::witness(index))?;
+                *told = Some(head);
             }
         }
         Ok(())

@@ -6,7 +6,7 @@
 //! - [`Permit`]: leave to send one datagram of one length, once. A link that sends only against permits
 //!   (`weir_link::Metered`) makes "no byte leaves uncounted" a fact of types;
 //! - [`ledger`]: the budget on a [`Store`], where neither a crash nor a copy can undo what was charged; [`Echo`] is what
-//!   another machine says of it;
+//!   another machine says of it, and [`Receipts`] holds that against one's own count;
 //! - [`order`]: what operators must sign before a limit of the ledger rises.
 //!
 //! Time is an argument, in microseconds on a monotonic clock: with a ledger, since boot. All arithmetic is in integers and
@@ -34,20 +34,24 @@ extern crate std;
 
 pub use cost::LinkCost;
 pub use echo::{ECHO_LEN, Echo};
+pub use exit::Exit;
 pub use governor::{
-    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, side_bits,
+    Alarm, Counters, Governor, Limits, LimitsError, Refused, Release, Span, Spent, Wait, side_bits,
 };
 pub use permit::{Mismatch, Permit, Purpose};
+pub use receipts::{Count, Disagreement, Receipts};
 pub use store::{Store, StoreError};
 
 mod cost;
 mod echo;
+mod exit;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod governor;
 pub mod ledger;
 pub mod order;
 mod permit;
+mod receipts;
 mod store;
 #[cfg(test)]
 mod vectors;

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use serde_json::{Value, json};
 
 use crate::ledger::tests::{KEY, SECRETS, World, genesis};
-use crate::ledger::{Cap, Limit, Moment, RECORD_LEN, first_segment};
+use crate::ledger::{Ask, Cap, Head, Limit, Moment, RECORD_LEN, Reply, Request, first_segment};
 use crate::order::{Action, public_key};
 use crate::{Echo, Governor, Limits, LinkCost, Purpose, Release, side_bits};
 
@@ -28,6 +28,7 @@ fn vectors_are_as_recorded() {
         "first_segment_without_key": records(&first_segment(None, moment(), &genesis())),
         "life": life(),
         "echo": echo(),
+        "remote_witness": remote_witness(),
     });
     pinned::compare(PATH, &now);
 }
@@ -96,7 +97,7 @@ fn life() -> Value {
     let mut ledger = world.open().unwrap();
     let first = world.ledger.bytes();
     ledger.rotate(7_000_000).unwrap();
-    let held = world.stores()[0].latest().unwrap().unwrap();
+    let held = world.stores()[0].held(&[5; 32]).unwrap().head().unwrap();
     let operators =
         SECRETS.map(|secret| json!({"secret": hex(&secret), "public": hex(&public_key(&secret))}));
     json!({
@@ -119,6 +120,36 @@ fn echo() -> Value {
         bits: 2_688,
     };
     json!({"key": hex(&KEY), "bytes": hex(&echo.seal(&KEY)), "number": 3, "datagrams": 4, "bits": 2_688})
+}
+
+/// Each question to a witness on another machine, and each form of its answers.
+fn remote_witness() -> Value {
+    let head = |seq: u8| Head {
+        id: [5; 32],
+        seq: seq.into(),
+        count: 1_000 * u64::from(seq),
+        hash: [seq; 32],
+    };
+    let (nonce, ledger, turn) = ([3; 16], [5; 32], 7);
+    let (from, to) = (head(1), head(2));
+    let asks = [
+        ("look", Ask::Look),
+        ("turn", Ask::Turn),
+        ("advance", Ask::Advance { turn, from, to }),
+        ("begin", Ask::Begin(from)),
+    ];
+    let requests = asks.map(|(name, ask)| json!([name, hex(&Request { nonce, ledger, ask }.seal(&KEY))]));
+    let replies = [(false, None), (false, Some(from)), (true, Some(to))].map(|(done, head)| {
+        let reply = Reply {
+            nonce,
+            ledger,
+            turn,
+            done,
+            head,
+        };
+        json!([done, head.map(|head| head.seq), hex(&reply.seal(&KEY))])
+    });
+    json!({"key": hex(&KEY), "requests": requests, "replies": replies})
 }
 
 fn records(bytes: &[u8]) -> Box<[String]> {

@@ -81,6 +81,9 @@ pub(crate) enum Failure {
     Away(String),
     #[error("the session with the inner server was lost before the answer was complete: {0}")]
     Lost(String),
+    /// Inner's budget lets no answer out: for so many seconds at most, or until somebody does something.
+    #[error("no answer can leave the inner server: {why}{}", about(*.seconds))]
+    Held { why: String, seconds: Option<u64> },
     #[error(
         "the inner server refused the query: it has no room for it, or its model does not take such a prompt"
     )]
@@ -91,6 +94,16 @@ pub(crate) enum Failure {
     Waited { seconds: u64 },
     #[error("this server is shutting down")]
     Stopping,
+}
+
+/// When it is worth trying again, in words.
+fn about(seconds: Option<u64>) -> String {
+    match seconds {
+        None => String::new(),
+        Some(seconds @ 0..120) => format!("; try again in about {seconds} s"),
+        Some(seconds @ 120..7_200) => format!("; try again in about {} min", seconds.div_ceil(60)),
+        Some(seconds) => format!("; try again in about {} h", seconds.div_ceil(3_600)),
+    }
 }
 
 /// From the edge to the session thread.
@@ -105,24 +118,24 @@ pub(crate) enum Command {
 
 /// The session's state in one place, for `/healthz`, `/metrics` and the 503s.
 #[derive(Debug)]
-pub(crate) struct Health(Mutex<Result<(), String>>);
+pub(crate) struct Health(Mutex<Result<(), Failure>>);
 
 impl Health {
     /// Away for `reason`.
     pub(crate) fn new(reason: &str) -> Self {
-        Self(Mutex::new(Err(reason.to_owned())))
+        Self(Mutex::new(Err(Failure::Away(reason.to_owned()))))
     }
 
-    pub(crate) fn set(&self, state: Result<(), String>) {
+    pub(crate) fn set(&self, state: Result<(), Failure>) {
         *self.lock() = state;
     }
 
     /// `Err` carries the reason.
-    pub(crate) fn get(&self) -> Result<(), String> {
+    pub(crate) fn get(&self) -> Result<(), Failure> {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Result<(), String>> {
+    fn lock(&self) -> MutexGuard<'_, Result<(), Failure>> {
         // The state is a plain value: a writer that panicked cannot have left it half-written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,7 +173,7 @@ impl Desk {
 
     /// A seat, if inner can be reached and there is one.
     pub(crate) fn seat(&self) -> Result<Seat, Failure> {
-        self.health.get().map_err(Failure::Away)?;
+        self.health.get()?;
         let seat = Arc::clone(&self.seats).try_acquire_owned();
         seat.map(Seat).map_err(|_| Failure::Busy { limit: self.limit })
     }

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Request as HttpRequest, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as SseStream};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -39,7 +39,7 @@ use problem::Problem;
 use reply::{Reply, Shown, hex};
 use request::{Kind, Prompt, Request};
 
-use crate::ask::{Answer, Desk, Event, Failure, Health};
+use crate::ask::{Answer, Desk, Event, Health};
 use crate::clock;
 use crate::config::Limits;
 
@@ -144,7 +144,11 @@ async fn healthz(State(edge): State<Arc<Edge>>) -> Response {
 fn health_of(health: &Health) -> Response {
     match health.get() {
         Ok(()) => axum::Json(json!({"status": "ok"})).into_response(),
-        Err(reason) => Problem::from(Failure::Away(reason)).into_response(),
+        Err(failure) => {
+            let mut problem = Problem::from(failure);
+            problem.status = StatusCode::SERVICE_UNAVAILABLE;
+            problem.into_response()
+        }
     }
 }
 

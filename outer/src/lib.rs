@@ -28,25 +28,18 @@ mod threads;
 pub use config::{Args, Config, Limits, LinkConfig};
 pub use server::Server;
 
-use std::io::IsTerminal;
-
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use weir_setup::signals::is_ignored;
 
-/// Runs the server until SIGTERM or SIGINT, then cancels what is live and returns. Logs go to stderr, filtered by
+/// Runs the server until SIGTERM, SIGINT, SIGQUIT or SIGHUP (unless that is ignored, as under `nohup`), then cancels what is live and returns. Logs go to stderr, filtered by
 /// `RUST_LOG` (`info` without it).
 ///
 /// # Errors
 /// A bad configuration, model, address or link; or the session's thread has failed.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours);
-    // A caller may have set up its own.
-    let _ = log.try_init();
+    let clock = clock::Clock::start();
+    weir_setup::log::start(move || clock.now());
     let config = Config::load(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -54,21 +47,50 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         .build()
         .context("no tokio runtime")?;
     runtime.block_on(async {
+        // From before anything is opened: what comes meanwhile ends it in order, too.
+        let signals = Signals::new()?;
         let mut server = Server::start(&config).await?;
         tokio::select! {
             () = server.failed() => {}
-            signal = stop_signal() => tracing::info!(signal = signal?, "shutting down"),
+            signal = signals.next() => tracing::info!(signal, "shutting down"),
         }
         server.stop().await
     })
 }
 
-async fn stop_signal() -> anyhow::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("no SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("no SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// Those that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let hangup = SignalKind::hangup();
+        let hangup = (!is_ignored(hangup.as_raw_value())).then(|| signal(hangup));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("no SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("no SIGINT")?,
+            quit: signal(SignalKind::quit()).context("no SIGQUIT")?,
+            hangup: hangup.transpose().context("no SIGHUP")?,
+        })
+    }
+
+    /// The name of the first that comes.
+    async fn next(mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
+            _ = hangup => "SIGHUP",
+        }
+    }
 }

@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     pub(crate) queued: Gauge,
     pub(crate) live: Gauge,
     pub(crate) up: Gauge,
+    pub(crate) held: Gauge,
     pub(crate) sessions: Counter,
     /// Connections to the API that have shown no key, that have, and of the first those that made room for others.
     pub(crate) strangers: Gauge,
@@ -131,6 +132,11 @@ impl Metrics {
             ("queue", "Requests waiting for a slot", &self.queued),
             ("live_slots", "Queries that inner is answering", &self.live),
             ("session_up", "1 while the session with inner is up", &self.up),
+            (
+                "held",
+                "What of inner's budget lets nothing out: 0 nothing, 1 a window, 2 the rate, 3 the total, 4 the ledger",
+                &self.held,
+            ),
             (
                 "strangers",
                 "Connections that have shown no key yet",

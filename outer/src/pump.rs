@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_wire::{Dropped, Instant, Lost, Message, OUTSTANDING_MAX, OuterEvent, OuterSession, State};
+use weir_wire::{Dropped, Held, Instant, Lost, Message, OUTSTANDING_MAX, OuterEvent, OuterSession, State};
 
 use crate::admission::{Admission, Place};
 use crate::ask::{Ask, Command, Event, Failure, Health};
@@ -22,6 +22,8 @@ pub(crate) struct Pump {
     reopen: Option<Instant>,
     /// Wait before the next opening; doubles until a session proves good.
     backoff: Duration,
+    /// What holds inner's answers back, as far as it has said, and until when.
+    held: Option<(Held, Option<Instant>)>,
     stopping: bool,
 }
 
@@ -45,6 +47,7 @@ impl Pump {
             patience,
             reopen: Some(Instant::ZERO),
             backoff: BACKOFF_MIN,
+            held: None,
             stopping: false,
         }
     }
@@ -102,6 +105,10 @@ impl Pump {
         if self.reopen.is_some_and(|at| at <= now) && !self.stopping {
             self.reopen = None;
             self.session.open(now, fresh());
+            if self.held.is_some() {
+                // Should it not answer, this is what is known.
+                self.health.set(Err(self.why_held(now)));
+            }
         }
         let wait = self.patience;
         while let Some(late) = self.admission.expire(|since| now.since(since) >= wait) {
@@ -142,7 +149,7 @@ impl Pump {
         let refusal = match self.health.get() {
             _ if self.stopping => Failure::Stopping,
             // It was up when the edge looked.
-            Err(reason) => Failure::Away(reason),
+            Err(failure) => failure,
             Ok(()) => match self.admission.enqueue(ask, now) {
                 Ok(()) => return,
                 Err((ask, limit)) => return self.refuse(&ask, Failure::Busy { limit }),
@@ -176,7 +183,7 @@ impl Pump {
 
     fn stop(&mut self, now: Instant, orders: &mut Orders) {
         self.stopping = true;
-        self.health.set(Err("this server is shutting down".to_owned()));
+        self.health.set(Err(Failure::Stopping));
         for batch in self.batches() {
             orders.push((batch, Order::Fail(Failure::Stopping)));
         }
@@ -201,6 +208,8 @@ impl Pump {
         }
         self.metrics.queued.set(self.admission.queued() as i64);
         self.metrics.live.set(self.admission.live() as i64);
+        let held = self.held.map_or(0, |(held, _)| held.budget() as i64 + 1);
+        self.metrics.held.set(held);
     }
 
     fn event(&mut self, now: Instant, event: OuterEvent, orders: &mut Orders) {
@@ -209,36 +218,61 @@ impl Pump {
                 tracing::info!("session with inner is open");
                 self.metrics.sessions.inc();
                 self.metrics.up.set(1);
+                self.held = None;
                 if !self.stopping {
                     self.health.set(Ok(()));
                 }
                 // Nothing is live: the end of the one before was told at once.
                 self.restart(&Failure::Lost(String::new()), orders);
             }
-            OuterEvent::Refused(why) => self.away(now, format!("it refused the session: {why}"), orders),
+            OuterEvent::Refused(why) => {
+                let here = self.session.setting(why);
+                let here = here.map_or(String::new(), |value| format!("; it is {value} here"));
+                let reason = format!("it refused the session: {why}{here}");
+                self.away(now, Failure::Away(reason.clone()), Failure::Lost(reason), orders);
+            }
+            OuterEvent::Lost(Lost::Held(held)) => {
+                self.held = Some((held, held.wait().map(|wait| now + wait)));
+                let why = self.why_held(now);
+                self.away(now, why.clone(), why, orders);
+                // Each opening takes from the little that is left for answers. But operators may have mended it meanwhile.
+                self.reopen = Some(now + held.wait().map_or(BACKOFF_MAX, |wait| wait.min(BACKOFF_HELD)));
+            }
             OuterEvent::Lost(why) => {
                 let reason = match why {
-                    Lost::Silent => "it is silent".to_owned(),
+                    Lost::Silent => SILENT.to_owned(),
                     why => format!("the session was lost: {why}"),
                 };
-                self.away(now, reason, orders);
+                self.away(now, Failure::Away(reason.clone()), Failure::Lost(reason), orders);
             }
         }
     }
 
-    /// No session for now: fails everything and sets the time to try again.
-    fn away(&mut self, now: Instant, reason: String, orders: &mut Orders) {
-        tracing::warn!(reason, retry_s = self.backoff.as_secs_f64(), "inner is away");
+    /// What inner has said holds its answers back, and how long that still lasts.
+    fn why_held(&self, now: Instant) -> Failure {
+        let left = |until: Instant| Some(until.since(now).as_secs()).filter(|&left| left > 0);
+        match self.held {
+            Some((held, until)) if until.is_none_or(|until| left(until).is_some()) => Failure::Held {
+                why: held.to_string(),
+                seconds: until.and_then(left),
+            },
+            _ => Failure::Away("it has not answered yet since its upload budget was used up".to_owned()),
+        }
+    }
+
+    /// No session for now: fails all that waits, and all that is live, and sets the time to try again.
+    fn away(&mut self, now: Instant, waiting: Failure, live: Failure, orders: &mut Orders) {
+        tracing::warn!(reason = %waiting, retry_s = self.backoff.as_secs_f64(), "inner is away");
         self.metrics.up.set(0);
         if !self.stopping {
-            self.health.set(Err(reason.clone()));
+            self.health.set(Err(waiting.clone()));
         }
         self.reopen = Some(now + self.backoff);
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         for ask in self.admission.clear() {
-            self.refuse(&ask, Failure::Away(reason.clone()));
+            self.refuse(&ask, waiting.clone());
         }
-        self.restart(&Failure::Lost(reason), orders);
+        self.restart(&live, orders);
     }
 
     fn restart(&self, why: &Failure, orders: &mut Orders) {
@@ -295,6 +329,11 @@ impl Pump {
 /// Each opening makes inner answer, and answers leave: a refusing or failing peer is not asked often.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Longest wait before an opening while inner's budget holds its answers back.
+const BACKOFF_HELD: Duration = Duration::from_secs(300);
+/// What a gate does, neither end can know.
+const SILENT: &str = "it is silent: it has stopped, takes too long, or the link between is down; or a gate on the way lets nothing \
+                      out, as it was cut or its own budget is used up";
 
 #[cfg(test)]
 mod tests;

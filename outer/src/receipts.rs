@@ -104,6 +104,7 @@ impl Receipts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
     use weir_ledger::FileStore;
     use weir_wire::Parameters;
 
@@ -132,9 +133,11 @@ mod tests {
     fn counts_outlive_a_start_and_another_ledgers_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("received");
+        let private = std::fs::Permissions::from_mode(0o600);
         std::fs::write(&path, []).unwrap();
+        std::fs::set_permissions(&path, private).unwrap();
         let open = |ledger, start| {
-            let store = FileStore::lock(&path).unwrap().expect("nobody else has it");
+            let store = FileStore::lock(&path).expect("nobody else has it");
             let format = Parameters::default().format;
             Receipts::new(
                 [1; 32],

@@ -214,7 +214,7 @@ fn receipts(config: &ReceiptsConfig, format: Format) -> anyhow::Result<Option<Re
         return Ok(None);
     };
     let key = weir_ledger::read_key(key).context("receipts.key")?;
-    let ledger = config.ledger.as_deref().map(weir_ledger::read_key);
+    let ledger = config.ledger.as_deref().map(weir_ledger::read_public);
     let ledger = ledger.transpose().context("receipts.ledger")?.unwrap_or([0; 32]);
     let every = Duration::from_millis(config.every_ms);
     let start = u32::try_from(clock::unix_seconds()).unwrap_or(u32::MAX);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use weir_codec::{Settings, Vocabulary, agreement};
 use weir_model::{Kv, Model, Options, PAGE, Predict, Token, Tokenizer};
-use weir_wire::Agreement;
+use weir_wire::{Agreement, Service};
 
 use crate::prompts;
 use crate::session::SessionConfig;
@@ -115,11 +115,21 @@ impl Weak {
         let tokenizer = source.tokenizer()?;
         let mut model = source.model(&options)?;
         let settings = session.settings();
+        // By these outer admits queries: were inner's sizes smaller, the first query that does not fit would end the session; were
+        // its kind of keys and values another, it would predict something else. SPEC 6.2.
+        let service = Service {
+            retokenize: session.retokenize,
+            slots: session.slots,
+            kv_tokens: config.kv_tokens as u64,
+            max_context: model.max_context() as u64,
+            kv: config.kv as u8,
+            least_tau: session.least_tau(),
+        };
         let agreement = Agreement {
             model: model.hash(),
             tokenizer: tokenizer.hash(),
             codec: agreement(&settings),
-            service: service(session, config.kv_tokens, model.max_context(), config.kv),
+            service: service.to_bytes(),
         };
         report("weak", &source, &model);
         let prefixes = prompts::prefixes(&config.system_prompts, &tokenizer, config.kv_tokens)?;
@@ -149,19 +159,6 @@ pub fn report(role: &str, source: &Source, model: &Model) {
         hash = blake3::Hash::from(model.hash()).to_hex().as_str(),
         "{role} model"
     );
-}
-
-/// Hash of the limits by which outer admits queries, and of the kind of keys and values: were inner's sizes smaller, the
-/// first query that does not fit would end the session; were its kind another, it would predict something else. SPEC 6.2.
-fn service(session: &SessionConfig, kv_tokens: usize, max_context: usize, kv: Kv) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"weir service 1");
-    hasher.update(&[session.slots]);
-    hasher.update(&(kv_tokens as u64).to_be_bytes());
-    hasher.update(&(max_context as u64).to_be_bytes());
-    hasher.update(&[kv as u8]);
-    hasher.update(&session.least_tau().to_bits().to_be_bytes());
-    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]

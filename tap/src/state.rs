@@ -1,7 +1,8 @@
 //! The counts in a file. It says more than was counted while the program runs, never less: what a crash leaves is too much.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,14 +21,24 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Reads the file; one that is not there begins at 0. From now on it speaks for a block more.
-    pub(crate) fn open(path: &Path, now: Instant) -> Result<Self> {
-        let shown = || format!("state {}", path.display());
-        let counted = match fs::read_to_string(path) {
-            Ok(text) => parse(&text).with_context(shown)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Total::default(),
-            Err(error) => return Err(error).with_context(shown),
+    /// Reads the file, or makes a `new` one that begins at 0. From now on it speaks for a block more.
+    pub(crate) fn open(path: &Path, new: bool, now: Instant) -> Result<Self> {
+        let read = |is: fs::Metadata| {
+            ensure!(!new, "it is there already, and --new is for a first start");
+            ensure!(
+                is.permissions().mode() & 0o022 == 0,
+                "others can write it: chmod go-w"
+            );
+            parse(&fs::read_to_string(path)?)
         };
+        let counted = match fs::metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && new => Ok(Total::default()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(error).context("--new is for a first start, which begins at 0")
+            }
+            found => found.map_err(Into::into).and_then(read),
+        };
+        let counted = counted.with_context(|| format!("state {}", path.display()))?;
         let mut state = Self {
             path: path.to_owned(),
             counted,
@@ -65,7 +76,9 @@ impl State {
         );
         let new = self.path.with_extension("new");
         let write = || -> std::io::Result<()> {
-            let mut file = File::create(&new)?;
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o644);
+            let mut file = options.open(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()?;
             fs::rename(&new, &self.path)?;

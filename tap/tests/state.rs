@@ -1,6 +1,7 @@
 //! Counts that outlive the program.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 #[path = "../src/clock.rs"]
@@ -36,17 +37,17 @@ fn folder(name: &str) -> PathBuf {
 fn a_crash_counts_too_much_and_a_clean_end_exactly() {
     let folder = folder("state");
     let path = folder.join("tap");
-    let mut state = State::open(&path, now()).unwrap();
+    let mut state = State::open(&path, true, now()).unwrap();
     state.keep(total(1, 84), now()).unwrap();
     // A crash here.
-    assert_eq!(State::open(&path, now()).unwrap().counted().bytes, BLOCK);
-    let mut state = State::open(&path, now()).unwrap();
+    assert_eq!(State::open(&path, false, now()).unwrap().counted().bytes, BLOCK);
+    let mut state = State::open(&path, false, now()).unwrap();
     let before = state.counted().bytes;
     assert!(before >= BLOCK);
     state.keep(total(5, before + 3 * BLOCK), now()).unwrap();
-    assert!(State::open(&path, now()).unwrap().counted().bytes > before + 3 * BLOCK);
+    assert!(State::open(&path, false, now()).unwrap().counted().bytes > before + 3 * BLOCK);
     state.close(total(6, 777)).unwrap();
-    assert_eq!(State::open(&path, now()).unwrap().counted(), total(6, 777));
+    assert_eq!(State::open(&path, false, now()).unwrap().counted(), total(6, 777));
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -55,7 +56,7 @@ fn what_was_counted_a_second_ago_is_in_the_file() {
     let folder = folder("age");
     let path = folder.join("tap");
     let begun = now();
-    let mut state = State::open(&path, begun).unwrap();
+    let mut state = State::open(&path, true, begun).unwrap();
     let said = || fs::read_to_string(&path).unwrap();
     state.keep(total(1, 84), begun).unwrap();
     assert!(said().starts_with("frames 0\nbytes 0\n"), "{}", said());
@@ -78,8 +79,33 @@ fn what_is_no_state_is_refused() {
         "colour 1\n",
     ] {
         fs::write(&path, text).unwrap();
-        assert!(State::open(&path, now()).is_err(), "{text:?}");
+        assert!(State::open(&path, false, now()).is_err(), "{text:?}");
     }
-    assert!(State::open(&folder, now()).is_err(), "a folder");
+    assert!(State::open(&folder, false, now()).is_err(), "a folder");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn only_a_first_start_begins_at_nothing() {
+    let folder = folder("first");
+    let path = folder.join("tap");
+    let said = |new| format!("{:#}", State::open(&path, new, now()).unwrap_err());
+    assert!(said(false).contains("--new"), "{}", said(false));
+    assert!(!path.exists());
+    assert_eq!(
+        State::open(&path, true, now()).unwrap().counted(),
+        Total::default()
+    );
+    assert!(said(true).contains("already"), "{}", said(true));
+    // A file that others write says nothing; the mend is said.
+    for mode in [0o664, 0o646, 0o666] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert!(said(false).contains("chmod go-w"), "{}", said(false));
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut state = State::open(&path, false, now()).unwrap();
+    // `weir reconcile` reads it, whoever it runs as.
+    state.close(Total::default()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o022, 0);
     fs::remove_dir_all(folder).unwrap();
 }

@@ -44,7 +44,7 @@ class Gate:
                 "[meter]\nrate = 10000000\nburst = 10000000\nhandshake_percent = 20\n"
                 f'[receipts]\nkey = "{self.key}"\ntolerance = 0\nsilence_s = 30\n'
             )
-        self.process = servers.Server("gate", [self.weir, "gate", "run", "--config", self.config], self.folder)
+        self.process = servers.Server("gate", [self.weir, "gate", "run", "--unprotected", "--config", self.config], self.folder)
 
     def status(self):
         words = [self.weir, "gate", "status", "--config", self.config]

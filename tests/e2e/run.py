@@ -13,11 +13,15 @@ import openai
 
 import badlink
 import gate
+import gate_net
+import gate_channels
 import gated
 import kills
 import namespace
 import openai_client
 import servers
+import tap
+import witnesses
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -148,6 +152,26 @@ def hostile_ends(weir):
     return gate.run(os.path.dirname(weir))
 
 
+def many_names(weir):
+    """One ledger under many names, and two copies of one: one writer goes on."""
+    witnesses.run(os.path.dirname(weir))
+
+
+def a_tap_stands(weir):
+    """Whatever happens to its interface, disk or log: the tap counts to the byte, or the link is down."""
+    return tap.run(os.path.dirname(weir))
+
+
+def kernel_of_the_gate(weir):
+    """The gate's machine says nothing of its own on either cable, and no gate runs where it would."""
+    return gate_net.run(os.path.dirname(weir))
+
+
+def free_channels(weir):
+    """Packets beside the link cut the gate, and it wants a core of its own."""
+    return gate_channels.run(os.path.dirname(weir))
+
+
 TESTS = [
     user,
     inner_dies,
@@ -162,7 +186,11 @@ TESTS = [
     no_fragments,
     gated.every_shape,
     kills.inner_is_killed,
+    many_names,
     hostile_ends,
+    a_tap_stands,
+    kernel_of_the_gate,
+    free_channels,
 ]
 
 

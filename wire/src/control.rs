@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use crate::error::{Closed, Malformed, Refusal};
 use crate::frame::{self, Frame, Sealed};
+use crate::held::Held;
 use crate::parameters::Format;
 
 /// A control frame's meaning.
@@ -13,6 +14,8 @@ pub enum Kind {
     Reply(Result<(), Refusal>),
     /// There is no such session; open a new one.
     Closed(Closed),
+    /// Nothing leaves for now, or ever: the session is closed, and none is opened.
+    Held(Held),
     /// There is nothing to say, but this is a tick of the constant shape (SPEC 5.5).
     Idle,
 }
@@ -36,6 +39,7 @@ impl Control {
             ),
             Kind::Closed(closed) => (field::CLOSED, closed.to_code()),
             Kind::Idle => (field::IDLE, 0),
+            Kind::Held(held) => (field::HELD, held.to_code()),
         };
         let mut body = [0; field::LEN];
         body[field::KIND] = kind;
@@ -60,6 +64,7 @@ impl Control {
             (field::REPLY, code) => Kind::Reply(Err(Refusal::from_code(code)?)),
             (field::CLOSED, code) => Kind::Closed(Closed::from_code(code)?),
             (field::IDLE, 0) => Kind::Idle,
+            (field::HELD, code) => Kind::Held(Held::from_code(code)?),
             _ => return Err(Malformed),
         };
         let mut echo = [0; 8];
@@ -95,14 +100,17 @@ mod field {
     pub(super) const REPLY: u8 = 1;
     pub(super) const CLOSED: u8 = 2;
     pub(super) const IDLE: u8 = 3;
+    pub(super) const HELD: u8 = 4;
     pub(super) const WELCOME: u8 = 0;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::held::Budget;
     use crate::parameters::{CheckWidth, IdWidth};
     use alloc::vec;
+    use core::time::Duration;
 
     #[test]
     fn round_trip_in_every_format_fits_ethernet_padding() {
@@ -115,6 +123,8 @@ mod tests {
                     Kind::Closed(Closed::Unknown),
                     Kind::Closed(Closed::Diverged),
                     Kind::Idle,
+                    Kind::Held(Held::new(Budget::Window, Duration::from_secs(1200))),
+                    Kind::Held(Held::new(Budget::Ledger, Duration::ZERO)),
                 ] {
                     for session in [0, 1, 0x1100, u64::MAX] {
                         let control = Control { kind, session };

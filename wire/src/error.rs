@@ -1,6 +1,8 @@
 //! Errors by layer: bytes ([`Malformed`]), a datagram ([`Dropped`]), the peer ([`Misbehaviour`], [`Refusal`]),
 //! the caller ([`Misuse`]).
 
+use core::fmt;
+
 use thiserror::Error;
 
 /// Bytes that are not in the format, or not in its one canonical form. The only act is to drop them.
@@ -71,55 +73,68 @@ pub enum Misbehaviour {
 }
 
 /// Why inner refuses to open a session: the reply code on the wire. SPEC 6.2.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
 pub enum Refusal {
     /// Protocol versions differ.
-    #[error("protocol versions differ")]
     Version = 1,
     /// Weak models differ.
-    #[error("weak models differ (model hash)")]
     Model = 2,
     /// Tokenizers differ.
-    #[error("tokenizers differ (tokenizer hash)")]
     Tokenizer = 3,
-    /// Codec settings or spec versions differ.
-    #[error("codec settings (session.retokenize) or specification versions differ (codec hash)")]
+    /// Spec versions differ.
     Codec = 4,
-    /// The served strong model or other settings of the service differ.
-    #[error("services differ (service hash)")]
+    /// Something of the service differs that has no code of its own.
     Service = 5,
     /// Widths of the batch id differ.
-    #[error("parameter differs: batch id width")]
     IdWidth = 6,
     /// Widths of the check differ.
-    #[error("parameter differs: check width")]
     CheckWidth = 7,
     /// Send windows differ.
-    #[error("parameter differs: send window")]
     Window = 8,
     /// Numbers of batches differ.
-    #[error("parameter differs: number of batches")]
     Batches = 9,
     /// Tokens per tick differ.
-    #[error("parameter differs: tokens per tick")]
     TokensPerTick = 10,
     /// Tick lengths differ.
-    #[error("parameter differs: tick length")]
     Tick = 11,
     /// Egress MTUs differ.
-    #[error("parameter differs: egress mtu")]
     Mtu = 12,
     /// Traffic shapes differ.
-    #[error("parameter differs: traffic shape")]
     Shape = 13,
     /// Inner is not ready; ask again. The only refusal that outer does not take as final.
-    #[error("inner is not ready")]
     Busy = 14,
+    /// One end retokenizes, the other does not.
+    Retokenize = 15,
+    /// Numbers of live queries differ.
+    Slots = 16,
+    /// Rooms for keys and values differ.
+    KvTokens = 17,
+    /// Lengths of contexts differ.
+    MaxContext = 18,
+    /// Kinds of keys and values differ.
+    Kv = 19,
+    /// Least taus differ.
+    LeastTau = 20,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.key()) {
+            (Self::Version, _) => f.write_str("protocol versions differ"),
+            (Self::Busy, _) => f.write_str("inner is not ready"),
+            (Self::Model, Some(key)) => write!(f, "{key} differs: weak models (model hash)"),
+            (Self::Tokenizer, Some(key)) => write!(f, "{key} differs: tokenizers (tokenizer hash)"),
+            (Self::Codec, _) => f.write_str("versions of the specification differ (codec hash)"),
+            (Self::Service, _) => f.write_str("services differ: two versions of this program"),
+            (_, Some(key)) => write!(f, "{key} differs"),
+            (_, None) => f.write_str("settings differ"),
+        }
+    }
 }
 
 impl Refusal {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 20] = [
         Self::Version,
         Self::Model,
         Self::Tokenizer,
@@ -134,7 +149,35 @@ impl Refusal {
         Self::Mtu,
         Self::Shape,
         Self::Busy,
+        Self::Retokenize,
+        Self::Slots,
+        Self::KvTokens,
+        Self::MaxContext,
+        Self::Kv,
+        Self::LeastTau,
     ];
+
+    /// The key of the setting that differs, as both servers' configuration files have it.
+    pub const fn key(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Version | Self::Codec | Self::Service | Self::Busy => return None,
+            Self::Model | Self::Tokenizer => "weak.file",
+            Self::IdWidth => "session.id_bits",
+            Self::CheckWidth => "session.check_bytes",
+            Self::Window => "session.window",
+            Self::Batches => "session.batches",
+            Self::TokensPerTick => "session.tokens_per_tick",
+            Self::Tick => "session.tick_ms",
+            Self::Mtu => "link.mtu",
+            Self::Shape => "session.shape",
+            Self::Retokenize => "session.retokenize",
+            Self::Slots => "session.slots",
+            Self::KvTokens => "weak.kv_tokens",
+            Self::MaxContext => "weak.max_context",
+            Self::Kv => "weak.kv",
+            Self::LeastTau => "session.least_tau",
+        })
+    }
 
     /// The byte on the wire.
     pub const fn to_code(self) -> u8 {

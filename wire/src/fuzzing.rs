@@ -10,6 +10,7 @@ use crate::control::{Control, Kind};
 use crate::cursor::strip_zeros;
 use crate::error::{Closed, Counters, Refusal};
 use crate::frame::{Frame, Repr, Sealed, check};
+use crate::held::Held;
 use crate::inner::{InnerConfig, InnerSession, Purpose};
 use crate::inward::{Body, Data, HEADER_LEN, Hello, Inward, Piece};
 use crate::message::{Caps, Message, Query};
@@ -409,11 +410,12 @@ impl Peer {
 
     fn any_control(&self, now: Instant, outer: &mut OuterSession, input: &mut Input<'_>) {
         let (kind, detail) = (input.byte(), input.byte());
-        let refusal = Refusal::from_code(detail % 16);
+        let refusal = Refusal::from_code(detail % 32);
         let kind = match (kind, refusal) {
             _ if self.calm => Kind::Reply(Ok(())),
             (0..224, _) => Kind::Reply(Ok(())),
             (224..240, Ok(refusal)) => Kind::Reply(Err(refusal)),
+            (240..248, _) => Held::from_code(detail).map_or(Kind::Idle, Kind::Held),
             _ => Kind::Closed(Closed::from_code(detail % 4).unwrap_or(Closed::Unknown)),
         };
         self.control(now, outer, kind);

@@ -8,12 +8,15 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::control::{Control, Kind};
 use crate::error::{Closed, Counters, Dropped, Misbehaviour, Misuse, ParameterError, Refusal};
+use crate::held::{Budget, Held};
 use crate::inward::{Body, Data, Hello, Inward};
 use crate::message::Message;
 use crate::parameters::{Format, Parameters};
+use crate::settings::{self, Difference};
 use crate::shape::Shape;
 use crate::time::Instant;
 use batch::Batch;
@@ -30,6 +33,8 @@ pub struct InnerSession {
     config: InnerConfig,
     awake: Instant,
     busy: bool,
+    /// Nothing can leave, until this time or for good.
+    held: Option<(Budget, Option<Instant>)>,
     open: Option<Open>,
     /// Sessions that were open once; their openings are old.
     past: VecDeque<u64>,
@@ -59,6 +64,8 @@ struct Pending {
     format: Format,
     /// The first tick on which it may leave.
     tick: u64,
+    /// Whether no answer to another session may take its place: it is said to the session that is open, or was until now.
+    is_kept: bool,
 }
 
 /// Where in the current tick inner stands: ids below `next_id` have had their turn.
@@ -76,6 +83,7 @@ impl InnerSession {
             config,
             awake: now + config.quarantine,
             busy: false,
+            held: None,
             open: None,
             past: VecDeque::new(),
             closed: None,
@@ -99,6 +107,35 @@ impl InnerSession {
     /// opens another (SPEC 6.7).
     pub fn give_up(&mut self, now: Instant) {
         self.forget(now);
+    }
+
+    /// Nothing that has to be sent can leave before `until`, or ever, for want of `budget`. Ends the open session, if any, and
+    /// says why; no other is opened meanwhile (SPEC 7.2).
+    pub fn hold(&mut self, now: Instant, budget: Budget, until: Option<Instant>) {
+        self.held = Some((budget, until));
+        let session = self.session();
+        self.forget(now);
+        if let (Some(session), Some(held)) = (session, self.held(now)) {
+            self.say(
+                now,
+                session,
+                self.config.parameters.format,
+                Kind::Held(held),
+                true,
+            );
+        }
+    }
+
+    /// What holds everything back, if anything does.
+    pub fn held(&self, now: Instant) -> Option<Held> {
+        let (budget, until) = self.held?;
+        let wait = until.map_or(Duration::ZERO, |until| until.since(now));
+        (until.is_none() || !wait.is_zero()).then(|| Held::new(budget, wait))
+    }
+
+    /// Does an answer wait for its tick?
+    pub const fn has_answer(&self) -> bool {
+        self.control.is_some()
     }
 
     /// Takes a datagram from the link. An error means that it had no effect, or that it closed the session
@@ -158,7 +195,7 @@ impl InnerSession {
             self.transmit_piece(now, out)?
         } else {
             self.transmit_batch(now, out)
-                .or_else(|| self.transmit_control(out))?
+                .or_else(|| self.transmit_control(now, out))?
         };
         // Every id has one turn per tick, in ascending order; the control id is above all others.
         self.cadence.next_id = if self.is_constant() {
@@ -271,7 +308,7 @@ impl InnerSession {
         match body {
             Body::Hello(hello) => self.hello(now, session, format, &hello),
             Body::HelloOfOtherVersion(_) => {
-                self.refuse(now, session, format, Refusal::Version);
+                self.refuse(now, session, format, Refusal::Version, None);
                 Ok(())
             }
             Body::Ping if self.session() == Some(session) => {
@@ -306,14 +343,17 @@ impl InnerSession {
             self.close(now, session, format);
             return Err(Dropped::Stale);
         }
-        let judged = self
-            .config
-            .parameters
-            .compare(&hello.parameters)
-            .and_then(|()| self.config.agreement.compare(&hello.agreement))
-            .and(if self.busy { Err(Refusal::Busy) } else { Ok(()) });
-        if let Err(refusal) = judged {
-            self.refuse(now, session, format, refusal);
+        let ours = (&self.config.parameters, &self.config.agreement);
+        if let Err(differs) = settings::compare(ours, (&hello.parameters, &hello.agreement)) {
+            self.refuse(now, session, format, differs.refusal, Some(differs));
+            return Ok(());
+        }
+        if let Some(held) = self.held(now) {
+            self.answer(now, session, format, Kind::Held(held));
+            return Err(Dropped::Stale);
+        }
+        if self.busy {
+            self.refuse(now, session, format, Refusal::Busy, None);
             return Ok(());
         }
         self.forget(now);
@@ -366,11 +406,22 @@ impl InnerSession {
         }
     }
 
-    fn refuse(&mut self, now: Instant, session: u64, format: Format, refusal: Refusal) {
+    fn refuse(
+        &mut self,
+        now: Instant,
+        session: u64,
+        format: Format,
+        refusal: Refusal,
+        difference: Option<Difference>,
+    ) {
         // Nobody may grow the queue by asking.
         if self.reported != Some((session, refusal)) && self.events.len() < EVENTS_MAX {
             self.reported = Some((session, refusal));
-            self.events.push_back(InnerEvent::Refused { session, refusal });
+            self.events.push_back(InnerEvent::Refused {
+                session,
+                refusal,
+                difference,
+            });
         }
         self.answer(now, session, format, Kind::Reply(Err(refusal)));
     }
@@ -381,14 +432,20 @@ impl InnerSession {
             .closed
             .filter(|(id, _)| *id == session)
             .map_or(Closed::Unknown, |(_, why)| why);
-        self.answer(now, session, format, Kind::Closed(reason));
+        let kind = self.held(now).map_or(Kind::Closed(reason), Kind::Held);
+        self.answer(now, session, format, kind);
+    }
+
+    fn answer(&mut self, now: Instant, session: u64, format: Format, kind: Kind) {
+        let is_open = self.session() == Some(session);
+        self.say(now, session, format, kind, is_open);
     }
 
     /// Queues a control frame. There is one at most: a later answer replaces an earlier one, but nothing about some
-    /// other session pushes out what is said to the open one.
-    fn answer(&mut self, now: Instant, session: u64, format: Format, kind: Kind) {
-        let waiting = self.control.as_ref().map(|pending| pending.control.session);
-        if waiting.is_some() && waiting == self.session() && waiting != Some(session) {
+    /// other session pushes out what is kept.
+    fn say(&mut self, now: Instant, session: u64, format: Format, kind: Kind, is_kept: bool) {
+        let waiting = self.control.as_ref();
+        if waiting.is_some_and(|waiting| waiting.is_kept && waiting.control.session != session) && !is_kept {
             return;
         }
         let next = self.beat.at(now) + 1;
@@ -397,6 +454,7 @@ impl InnerSession {
             control: Control { kind, session },
             format,
             tick,
+            is_kept,
         });
     }
 
@@ -417,7 +475,7 @@ impl InnerSession {
         if let Some(transmit) = &batch {
             self.turn = transmit.batch + 1;
         }
-        batch.or_else(|| self.transmit_control(out)).or_else(|| {
+        batch.or_else(|| self.transmit_control(now, out)).or_else(|| {
             let idle = Control {
                 kind: Kind::Idle,
                 session: self.session().unwrap_or(0),
@@ -447,13 +505,18 @@ impl InnerSession {
         None
     }
 
-    fn transmit_control(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+    fn transmit_control(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         let Cadence { tick, next_id } = self.cadence;
         let pending = self.control.take_if(|pending| {
             pending.tick.max(self.control_tick) <= tick && next_id <= u32::from(pending.format.id.control())
         })?;
         let tick_micros = u128::from(self.config.parameters.tick);
-        let wait = self.config.control_interval.as_micros().div_ceil(tick_micros);
+        // What is left for answers while nothing else can leave is little.
+        let interval = match self.held(now) {
+            Some(_) => self.config.control_interval.max(HELD_INTERVAL),
+            None => self.config.control_interval,
+        };
+        let wait = interval.as_micros().div_ceil(tick_micros);
         self.control_tick = tick.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX));
         out.clear();
         pending.control.emit(pending.format, out);
@@ -473,6 +536,8 @@ fn pad(parameters: &Parameters, frame: &mut Vec<u8>) {
 /// Ids of past sessions that are remembered. SPEC 6.2.
 const PAST_MAX: usize = 16;
 const EVENTS_MAX: usize = 64;
+/// Between control frames, while all frames are held back. SPEC 6.3.
+const HELD_INTERVAL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

@@ -60,10 +60,12 @@ extern crate std;
 
 pub use assembly::{BUFFERED_BYTES_MAX, OUTSTANDING_MAX};
 pub use error::{Closed, Counters, Dropped, Malformed, Misbehaviour, Misuse, ParameterError, Refusal};
+pub use held::{Budget, Held};
 pub use inner::{InnerConfig, InnerEvent, InnerSession, Purpose, Transmit};
 pub use message::{Caps, Message, Query, Role, Source, Turn};
 pub use outer::{Lost, OuterConfig, OuterEvent, OuterSession, Received, State};
 pub use parameters::{Agreement, CheckWidth, Format, IdWidth, Parameters, VERSION};
+pub use settings::{Difference, Service, Value};
 pub use shape::Shape;
 pub use time::Instant;
 
@@ -74,11 +76,13 @@ mod error;
 pub mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
+mod held;
 pub mod inner;
 pub mod inward;
 pub mod message;
 pub mod outer;
 mod parameters;
+mod settings;
 mod shape;
 #[cfg(any(test, feature = "testing"))]
 pub mod sim;

@@ -15,6 +15,7 @@ use crate::frame::Frame;
 use crate::inward::{Body, DATA_HEADER_LEN, Data, Hello, Inward};
 use crate::message::Message;
 use crate::parameters::Parameters;
+use crate::settings::{self, Value};
 use crate::shape::Shape;
 use crate::time::{Backoff, Instant};
 use batch::Batch;
@@ -208,6 +209,11 @@ impl OuterSession {
         self.session
     }
 
+    /// This end's value of the setting that a refusal names, if it names one.
+    pub fn setting(&self, refusal: Refusal) -> Option<Value> {
+        settings::value(refusal, &self.config.parameters, &self.config.agreement)
+    }
+
     /// Messages of the batch that inner has not taken in yet.
     pub fn outstanding(&self, batch: u16) -> usize {
         self.batches.get(usize::from(batch)).map_or(0, Batch::outstanding)
@@ -273,6 +279,7 @@ impl OuterSession {
             }
             (State::Open, Kind::Reply(Ok(()))) => self.hear(now),
             (State::Connecting | State::Open, Kind::Closed(why)) => self.lose(Lost::Closed(why)),
+            (State::Connecting | State::Open, Kind::Held(held)) => self.lose(Lost::Held(held)),
             _ => return Err(Dropped::Stale),
         }
         Ok(())

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::cursor::Reader;
-use crate::error::{Malformed, ParameterError, Refusal};
+use crate::error::{Malformed, ParameterError};
 use crate::shape::Shape;
 use alloc::vec::Vec;
 
@@ -209,32 +209,6 @@ impl Parameters {
         Duration::from_micros(self.tick as u64)
     }
 
-    /// The first parameter in which `theirs` differs, if any.
-    pub(crate) fn compare(&self, theirs: &Self) -> Result<(), Refusal> {
-        let Self {
-            format,
-            window,
-            batches,
-            tokens_per_tick,
-            tick,
-            mtu,
-            shape,
-        } = *theirs;
-        let same = [
-            (self.format.id == format.id, Refusal::IdWidth),
-            (self.format.check == format.check, Refusal::CheckWidth),
-            (self.window == window, Refusal::Window),
-            (self.batches == batches, Refusal::Batches),
-            (self.tokens_per_tick == tokens_per_tick, Refusal::TokensPerTick),
-            (self.tick == tick, Refusal::Tick),
-            (self.mtu == mtu, Refusal::Mtu),
-            (self.shape == shape, Refusal::Shape),
-        ];
-        same.into_iter()
-            .find(|(same, _)| !same)
-            .map_or(Ok(()), |(_, refusal)| Err(refusal))
-    }
-
     /// Everything but the format, which the datagram's header says.
     pub(crate) fn emit(&self, out: &mut Vec<u8>) {
         out.push(self.window);
@@ -258,7 +232,7 @@ impl Parameters {
     }
 }
 
-/// Hashes of what both ends must share for a frame to mean the same on both. SPEC 6.2.
+/// Hashes, and rules, that both ends must share for a frame to mean the same on both. SPEC 6.2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Agreement {
     /// Content hash of the weak model.
@@ -267,30 +241,11 @@ pub struct Agreement {
     pub tokenizer: [u8; 32],
     /// Hash of the codec settings, specification version included.
     pub codec: [u8; 32],
-    /// Hash of what else the service agrees on, such as the name of the strong model; zeros if nothing.
+    /// By which rules queries are admitted: see [`crate::Service`]; zeros if there are none.
     pub service: [u8; 32],
 }
 
 impl Agreement {
-    /// The first hash in which `theirs` differs, if any.
-    pub(crate) fn compare(&self, theirs: &Self) -> Result<(), Refusal> {
-        let Self {
-            model,
-            tokenizer,
-            codec,
-            service,
-        } = theirs;
-        let same = [
-            (self.model == *model, Refusal::Model),
-            (self.tokenizer == *tokenizer, Refusal::Tokenizer),
-            (self.codec == *codec, Refusal::Codec),
-            (self.service == *service, Refusal::Service),
-        ];
-        same.into_iter()
-            .find(|(same, _)| !same)
-            .map_or(Ok(()), |(_, refusal)| Err(refusal))
-    }
-
     pub(crate) fn emit(&self, out: &mut Vec<u8>) {
         for hash in [&self.model, &self.tokenizer, &self.codec, &self.service] {
             out.extend_from_slice(hash);

@@ -16,13 +16,16 @@ impl Shape {
 
     /// The shape of this name: `sealed`, `bucketed` or `constant`.
     pub fn named(name: &str) -> Option<Self> {
-        [
-            ("sealed", Self::SEALED),
-            ("bucketed", Self::BUCKETED),
-            ("constant", Self::CONSTANT),
-        ]
-        .into_iter()
-        .find_map(|(known, shape)| (known == name).then_some(shape))
+        NAMES
+            .into_iter()
+            .find_map(|(known, shape)| (known == name).then_some(shape))
+    }
+
+    /// Its name, if it has one.
+    pub fn name(self) -> Option<&'static str> {
+        NAMES
+            .into_iter()
+            .find_map(|(name, shape)| (shape == self).then_some(name))
     }
 
     /// Length on the wire of a frame that has `len` bytes without trailing zeros; at most `parameters.mtu`.
@@ -83,6 +86,12 @@ fn ceil_log2(n: u64) -> u64 {
 const CLASSES: usize = 16;
 /// A UDP datagram of 18 bytes fills the smallest Ethernet frame, and any control frame has fewer.
 const CLASS_MIN: usize = 18;
+
+const NAMES: [(&str, Shape); 3] = [
+    ("sealed", Shape::SEALED),
+    ("bucketed", Shape::BUCKETED),
+    ("constant", Shape::CONSTANT),
+];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::held::Budget;
 use crate::inner::{InnerConfig, InnerEvent, InnerSession, Purpose};
 use crate::message::Message;
 use crate::outer::{Lost, OuterConfig, OuterEvent, OuterSession};
@@ -142,6 +143,12 @@ impl Sim {
     /// From now on a budget defers this part of inner's new frames, in percent.
     pub fn defer(&mut self, percent: u8, seed: u64) {
         self.defer = (u64::from(percent), XorShift::new(seed));
+    }
+
+    /// Nothing leaves inner any more, before `until` or ever; it says so.
+    pub fn hold(&mut self, budget: Budget, until: Option<Instant>) {
+        self.inner.hold(self.now, budget, until);
+        self.inner_app.reset();
     }
 
     /// From this frame on, inner's coder state in the batch is not what its codes say.

@@ -6,15 +6,18 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::control::{Control, Kind};
 use crate::error::{Closed, Refusal};
 use crate::frame::{Repr, Sealed, check};
+use crate::held::{Budget, Held};
 use crate::inward::{Body, Data, Hello, Inward, Piece};
 use crate::message::{Message, Query, Role, Source, Turn};
 use crate::parameters::{CheckWidth, Format, IdWidth, Parameters};
+use crate::settings::Service;
 use crate::shape::Shape;
 use crate::sim::agreement;
 
@@ -50,6 +53,7 @@ fn vectors_are_as_recorded() {
         "messages": messages(),
         "inward": inward(),
         "shapes": shapes(),
+        "services": services(),
     });
     pinned::compare(PATH, &now);
 }
@@ -114,6 +118,16 @@ fn controls() -> Vec<Value> {
         ("closed: diverged", Kind::Closed(Closed::Diverged)),
         ("closed: misbehaved", Kind::Closed(Closed::Misbehaved)),
         ("idle", Kind::Idle),
+        (
+            "refused: session.retokenize",
+            Kind::Reply(Err(Refusal::Retokenize)),
+        ),
+        ("refused: session.slots", Kind::Reply(Err(Refusal::Slots))),
+        ("refused: session.least_tau", Kind::Reply(Err(Refusal::LeastTau))),
+        ("held: a window, 1449 s", held(Budget::Window, 1_449)),
+        ("held: the rate, 23 s", held(Budget::Rate, 23)),
+        ("held: the total", held(Budget::Total, 0)),
+        ("held: the ledger", held(Budget::Ledger, 0)),
     ];
     let mut all = vec![];
     for format in FORMATS {
@@ -131,6 +145,39 @@ fn controls() -> Vec<Value> {
         }
     }
     all
+}
+
+fn held(budget: Budget, seconds: u64) -> Kind {
+    Kind::Held(Held::new(budget, Duration::from_secs(seconds)))
+}
+
+fn services() -> Vec<Value> {
+    let common = Service {
+        retokenize: false,
+        slots: 128,
+        kv_tokens: 65_536,
+        max_context: 4_096,
+        kv: 0,
+        least_tau: 0.01,
+    };
+    let strict = Service {
+        retokenize: true,
+        kv: 1,
+        least_tau: 1.0,
+        ..common
+    };
+    let service = |service: Service| {
+        json!({
+            "retokenize": service.retokenize,
+            "slots": service.slots,
+            "kv_tokens": service.kv_tokens,
+            "max_context": service.max_context,
+            "kv": service.kv,
+            "least_tau_bits": format!("{:08x}", service.least_tau.to_bits()),
+            "bytes": hex(&service.to_bytes()),
+        })
+    };
+    [common, strict].map(service).to_vec()
 }
 
 fn query() -> Query {

@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weir_ledger::read_key;
+use weir_ledger::{WitnessAt, read_public};
 use weir_meter::ledger::{Cap, Genesis, Limit};
 use weir_meter::order::public_key;
 
 use super::{At, hex, moment};
+use crate::ends;
 use crate::number::{Amount, bytes, count};
 use crate::progress;
 
@@ -63,7 +64,7 @@ pub(crate) struct KeygenArgs {
 pub(crate) fn init(args: &InitArgs) -> Result<()> {
     ensure!(
         !args.at.witness.is_empty(),
-        "--witness: name at least one file, best on another device; without, nobody can tell an older copy of the ledger"
+        "--witness: name at least one, best a weir-witness on another machine; without, nobody can tell an older copy of the ledger"
     );
     let (weights, size) = match (&args.weights, &args.weights_hash, args.weights_bytes) {
         (Some(path), ..) => hash(path)?,
@@ -77,7 +78,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
     let operators = args
         .operator
         .iter()
-        .map(|path| read_key(path))
+        .map(|path| read_public(path))
         .collect::<Result<Vec<_>, _>>()?;
     ensure!(
         operators.is_empty() || (1..=operators.len()).contains(&usize::from(args.threshold)),
@@ -109,7 +110,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         caps,
         spent: args.spent,
     };
-    let head = weir_ledger::init(&args.at.paths(), moment()?, args.at.key()?, &genesis)?;
+    let (paths, key) = (args.at.paths(), args.at.key()?);
+    let head = ends::whole(|| -> Result<_> { Ok(weir_ledger::init(&paths, moment()?, key, &genesis)?) })?;
     println!("ledger {}", hex(&id));
     println!("for weights {weights} of {}", bytes(weights_bits));
     println!(
@@ -125,7 +127,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         .at
         .witness
         .iter()
-        .any(|witness| is_same_device(witness, &args.at.ledger))
+        .any(|witness| matches!(witness, WitnessAt::File(path) if is_same_device(path, &args.at.ledger)))
     {
         eprintln!(
             "weir: warning: a witness is on the ledger's own device: whoever puts back one can put back both"

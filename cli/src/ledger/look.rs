@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use weir_ledger::{archive, read};
-use weir_meter::ledger::{CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, compare, held};
+use weir_ledger::{WitnessAt, archive, look, read};
+use weir_meter::ledger::{CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, compare};
 
 use super::{At, hex};
 use crate::number::bytes;
@@ -98,8 +98,8 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
         ),
         row("last order", state.order.to_string()),
     ]);
-    for (index, path) in (0..).zip(&args.at.witness) {
-        let verdict = match witness(path, &args.at, &chain, index) {
+    for (index, which) in (0..).zip(&args.at.witness) {
+        let verdict = match witness(which, &args.at, &chain, index) {
             Ok(()) => "agrees".to_owned(),
             Err(error) => format!("{error:#}"),
         };
@@ -119,8 +119,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
             last.torn
         );
     }
-    for (index, path) in (0..).zip(&args.at.witness) {
-        witness(path, &args.at, last, index)?;
+    for (index, which) in (0..).zip(&args.at.witness) {
+        witness(which, &args.at, last, index)?;
     }
     println!(
         "{records} records in {} segments and {} witnesses agree: {} bits spent, {} reserved, head {}",
@@ -202,10 +202,9 @@ fn segments(at: &At) -> Result<Vec<(Vec<u8>, Chain)>> {
     Ok(segments)
 }
 
-fn witness(path: &Path, at: &At, chain: &Chain, index: u16) -> Result<()> {
-    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-    let latest = held(&bytes, at.key()?.as_ref());
-    compare(chain, index, latest).map_err(|error| {
+fn witness(witness: &WitnessAt, at: &At, chain: &Chain, index: u16) -> Result<()> {
+    let held = look(witness, chain, index, at.key()?.as_ref())?;
+    compare(chain, index, held).map_err(|error| {
         let path = at.ledger.clone();
         weir_ledger::Error::Ledger { path, error }.into()
     })

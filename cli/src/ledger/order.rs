@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_ledger::{open, read, read_key};
+use weir_ledger::{open, read, read_key, read_public};
 use weir_meter::ledger::{Cap, Limit};
 use weir_meter::order::{Action, Order, SignedOrder};
 
 use super::begin::seconds;
 use super::{At, hex, moment};
+use crate::ends;
 use crate::files;
 use crate::number::{Amount, bytes};
 
@@ -109,10 +110,12 @@ fn make(args: &MakeArgs) -> Result<()> {
         } => Action::Cap(window(text, weights)?),
         What { lost_witness, .. } => Action::Witness(lost_witness.context("nothing is ordered")?),
     };
+    // The ledger goes by the later of the two.
+    let now = moment()?.wall.max(chain.state.wall);
     let order = Order {
         action,
         number: chain.state.order + 1,
-        expires: moment()?.wall.saturating_add(args.expires.saturating_mul(86_400)),
+        expires: now.saturating_add(args.expires.saturating_mul(86_400)),
         ledger: chain.id,
         head: chain.head,
     };
@@ -132,7 +135,7 @@ fn sign(args: &SignArgs) -> Result<()> {
     let operators = args
         .operator
         .iter()
-        .map(|path| read_key(path))
+        .map(|path| read_public(path))
         .collect::<Result<Vec<_>, _>>()?;
     signed.sign(&read_key(&args.secret)?, &operators)?;
     files::write(&args.order, &signed.emit())
@@ -141,15 +144,25 @@ fn sign(args: &SignArgs) -> Result<()> {
 fn apply(args: &ApplyArgs) -> Result<()> {
     let signed = load(&args.order)?;
     let (paths, settings) = (args.at.paths(), args.at.settings()?);
-    let ledger = open(&paths, moment()?, settings, &[], Some(&signed))?;
-    let (total, head) = (ledger.total(), ledger.head());
-    close(ledger, &args.at)?;
+    let (total, head) = ends::whole(|| -> Result<_> {
+        let ledger = open(&paths, moment()?, settings, &[], Some(&signed))?;
+        let (total, head) = (ledger.total(), ledger.head());
+        close(ledger, &args.at)?;
+        Ok((total, head))
+    })?;
     println!("{}", text(&signed.order));
     println!("done; the total is {}, record {}", bytes(total), head.seq);
     Ok(())
 }
 
 pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
+    for cap in ends::whole(|| lowered(args))? {
+        println!("{} is {} now", name(cap.limit), bytes(cap.bits));
+    }
+    Ok(())
+}
+
+fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
     let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
     let weights = ledger.chain().cap(Limit::Weights);
     let mut caps = Vec::new();
@@ -166,10 +179,7 @@ pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
     let result = caps.iter().try_for_each(|&cap| ledger.lower(micros, cap));
     close(ledger, &args.at)?;
     result.map_err(|error| said(&args.at, error))?;
-    for cap in caps {
-        println!("{} is {} now", name(cap.limit), bytes(cap.bits));
-    }
-    Ok(())
+    Ok(caps)
 }
 
 fn close(ledger: weir_meter::ledger::Ledger, at: &At) -> Result<()> {

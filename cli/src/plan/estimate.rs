@@ -19,6 +19,8 @@ pub(super) struct Situation {
     pub(super) share: f64,
     /// How often smaller the attacker makes the weights.
     pub(super) compression: f64,
+    /// Bytes a day that a machine sends twice because it is set back to a snapshot: no cap but the tap's sees them.
+    pub(super) set_back: f64,
 }
 
 /// What an attacker gets out.
@@ -59,7 +61,7 @@ impl Situation {
     /// What can leave under a cap: whatever the traffic is, an attacker may use the cap up.
     pub(super) fn under(&self, cap: f64) -> Outflow {
         let line = self.line.map_or(f64::INFINITY, |bits| bits / 8.0 * SECONDS_A_DAY);
-        self.outflow(cap.min(line))
+        self.outflow((cap + self.set_back).min(line))
     }
 
     fn outflow(&self, bytes_per_day: f64) -> Outflow {
@@ -73,7 +75,8 @@ impl Situation {
 
 const SECONDS_A_DAY: f64 = 86_400.0;
 /// Of the Gregorian calendar, on average.
-pub(super) const DAYS_A_MONTH: f64 = 365.2425 / 12.0;
+pub(super) const DAYS_A_MONTH: f64 = DAYS_A_YEAR / 12.0;
+pub(super) const DAYS_A_YEAR: f64 = 365.2425;
 
 #[cfg(test)]
 mod tests {
@@ -89,11 +92,23 @@ mod tests {
             line: None,
             share: 1.0,
             compression: 1.0,
+            set_back: 0.0,
         }
     }
 
     fn near(is: f64, expected: f64) {
         assert!((is / expected - 1.0).abs() < 0.005, "{is}, not {expected}");
+    }
+
+    /// A gate's machine that is set back every day adds a block a day to whatever the cap is.
+    #[test]
+    fn a_machine_that_is_set_back_sends_a_block_twice() {
+        let daily = Situation {
+            set_back: 131_072.0,
+            ..situation(1e12)
+        };
+        near(daily.under(1e6).days, 1e12 / 1_131_072.0);
+        near(daily.under(0.0).days, 1e12 / 131_072.0);
     }
 
     /// All that mankind reads: 8e9 books of 1e5 tokens, at a tenth of a bit, are 1e13 bytes; 1e14 bytes of weights are ten

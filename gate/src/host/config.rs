@@ -39,6 +39,8 @@ pub struct LinkConfig {
     pub local: String,
     /// Inner's or outer's.
     pub peer: String,
+    /// The network interface that the link has for itself, if it is one over UDP.
+    pub device: Option<String>,
 }
 
 /// Layout and cadence of frames.
@@ -73,11 +75,33 @@ pub struct ReceiptsConfig {
     pub at_start_s: u64,
 }
 
+impl LinkConfig {
+    /// The address, where the interface is the name of one.
+    fn address(&self) -> anyhow::Result<Address> {
+        let address = Address::between(&self.local, &self.peer)?;
+        if let Some(device) = &self.device {
+            let is_name = device
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            ensure!(
+                is_name && (1..16).contains(&device.len()) && device != "all" && device != "default",
+                "device: {device:?} is no name of an interface (letters, digits, - _ . and at most 15)"
+            );
+            ensure!(
+                matches!(address, Address::Udp { .. }),
+                "device: a unix:// link has none"
+            );
+        }
+        Ok(address)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let link = |local: &str, peer: &str| LinkConfig {
             local: local.to_owned(),
             peer: peer.to_owned(),
+            device: None,
         };
         Self {
             control: "/run/weir/gate.sock".into(),
@@ -122,7 +146,7 @@ impl Config {
     /// # Errors
     /// An address that is none.
     pub fn addresses(&self) -> anyhow::Result<(Address, Address)> {
-        let at = |name, link: &LinkConfig| Address::between(&link.local, &link.peer).context(name);
+        let at = |name, link: &LinkConfig| link.address().context(name);
         Ok((at("inside", &self.inside)?, at("outside", &self.outside)?))
     }
 

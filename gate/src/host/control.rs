@@ -11,7 +11,10 @@ use anyhow::{Context as _, ensure};
 pub(super) struct Control {
     listener: UnixListener,
     path: PathBuf,
-    callers: Vec<UnixStream>,
+    /// Each with whether it waits for the counters.
+    callers: Vec<(UnixStream, bool)>,
+    /// From when on counters are told again, in microseconds.
+    next: u64,
 }
 
 impl Control {
@@ -31,32 +34,45 @@ impl Control {
             listener,
             path: path.to_owned(),
             callers: Vec::with_capacity(CALLERS_MAX),
+            next: 0,
         })
     }
 
-    /// Carries out what has been said since.
-    pub(super) fn serve(&mut self, mut obey: impl FnMut(&[u8]) -> String) {
+    /// Carries out what has been said since. Counters are told once a second: who asks again has to wait.
+    pub(super) fn serve(&mut self, now: u64, mut obey: impl FnMut(&[u8]) -> String) {
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 // Whoever has been silent longest makes room.
                 if self.callers.len() == CALLERS_MAX {
                     self.callers.remove(0);
                 }
-                self.callers.push(stream);
+                self.callers.push((stream, false));
             }
         }
-        self.callers.retain_mut(|stream| {
+        let mut is_told = false;
+        self.callers.retain_mut(|(stream, is_asking)| {
+            let mut order: &[u8] = STATUS;
             let mut line = [0; LINE_MAX];
-            let len = match stream.read(&mut line) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-                said => said.unwrap_or(0),
-            };
-            // Whoever gives an order writes it in one piece.
-            let answer = obey(line[..len].trim_ascii());
+            if !*is_asking {
+                let len = match stream.read(&mut line) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                    said => said.unwrap_or(0),
+                };
+                // Whoever gives an order writes it in one piece.
+                order = line[..len].trim_ascii();
+                *is_asking = order == STATUS;
+            }
+            if *is_asking && now < self.next {
+                return true;
+            }
+            is_told |= *is_asking;
             // An answer is shorter than the socket's buffer; who does not read it goes without.
-            let _ = stream.write_all(answer.as_bytes());
+            let _ = stream.write_all(obey(order).as_bytes());
             false
         });
+        if is_told {
+            self.next = now + STATUS_EVERY;
+        }
     }
 }
 
@@ -66,5 +82,8 @@ impl Drop for Control {
     }
 }
 
+pub(super) const STATUS: &[u8] = b"status";
+/// Microseconds.
+const STATUS_EVERY: u64 = 1_000_000;
 const CALLERS_MAX: usize = 8;
 const LINE_MAX: usize = 64;

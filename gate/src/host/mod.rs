@@ -1,31 +1,46 @@
 //! The host's side of the gate: configuration, links, timer, control socket, the loop around the valve. Linux.
 
 mod alarm;
+mod cables;
 mod clock;
 mod config;
 mod control;
+mod protect;
 mod report;
 mod run;
+mod traffic;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use weir_meter::Exit;
 
+pub use cables::{Cable, Cables};
 pub use config::Config;
 
 /// The gate's commands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Lets frames through until SIGTERM or SIGINT
-    Run(ConfigArgs),
+    Run(RunArgs),
     /// Says what came, what left, and whether the gate is cut, one `name value` a line
     Status(ConfigArgs),
     /// Cuts: nothing leaves until `resume`
     Cut(ConfigArgs),
     /// Lets frames out again, once the reason of a cut is understood
     Resume(ConfigArgs),
+}
+
+/// What a gate is started with.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Starts though the machine around the gate may let packets of inner's pass beside it: for tests
+    #[arg(long)]
+    unprotected: bool,
 }
 
 /// Where the settings are.
@@ -42,10 +57,18 @@ pub struct ConfigArgs {
 /// A bad configuration, a link that cannot be opened, no gate that answers.
 pub fn command(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Run(args) => run::run(&Config::load(&args.config)?),
+        Command::Run(args) => run::run(&Config::load(&args.config.config)?, !args.unprotected),
         Command::Status(args) => ask(&args.config, "status"),
         Command::Cut(args) => ask(&args.config, "cut"),
         Command::Resume(args) => ask(&args.config, "resume"),
+    }
+}
+
+/// What a program that ends with this error exits with: docs/operations.md.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<protect::Unprotected>() {
+        Some(_) => Exit::Unprotected.code(),
+        None => weir_ledger::exit_code(error.chain()),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::alarm::alarm;
+use weir_meter::{Alarm, Receipts};
+
+use super::alarm::{LINE_BITS, LINES, Log, alarm};
 use super::clock::micros;
 use super::run::Gate;
-use crate::{Counters, Cut, Receipts};
+use crate::{Counters, Cut};
 
 /// What the host saw, beside the valve's and the governor's counters.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,12 +30,31 @@ pub(super) struct Host {
 }
 
 /// What has been said.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reported {
     counters: Counters,
     host: Host,
     cut: Option<Cut>,
-    at: u64,
+    /// The tick since which nothing is cut.
+    open: u64,
+    log: Log,
+}
+
+impl Reported {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            counters: Counters::default(),
+            host: Host::default(),
+            cut: None,
+            open: 0,
+            log: Log::new(now),
+        }
+    }
+
+    /// An operator lets frames out again; the next cut is another one, whatever its reason.
+    pub(super) const fn resume(&mut self, tick: u64) {
+        (self.cut, self.open) = (None, tick);
+    }
 }
 
 impl Gate {
@@ -48,11 +69,13 @@ impl Gate {
             Some(cut) => format!("state cut: {cut}\n"),
             None => "state open\n".to_owned(),
         };
+        let _ = writeln!(out, "protection {}", self.machine.status());
         for (name, value) in [
             ("ticks", counters.ticks),
             ("offered", counters.offered),
             ("released", counters.released),
             ("released_absent", counters.absent),
+            ("strays", counters.strays),
             ("dropped_length", counters.length),
             ("dropped_range", counters.range),
             ("dropped_order", counters.order),
@@ -73,57 +96,64 @@ impl Gate {
             ("datagrams", host.datagrams),
             ("line_bytes", self.host.line_bytes),
             ("charged_bits", spent.bits()),
+            ("told_bits", spent.told),
             ("spent_bits", spent_bits),
             ("total_bits", total_bits),
         ] {
             // Writing to a string cannot fail.
             let _ = writeln!(out, "{name} {value}");
         }
+        if let Some(why) = self.differs {
+            let _ = writeln!(out, "receipts_differ {why}");
+        }
+        if let Some(why) = self.governor.ledger().and_then(|ledger| ledger.broken()) {
+            let _ = writeln!(out, "ledger {why}");
+        }
         out
     }
 
-    /// Says what is new and matters: a cut at once, the rest once a second.
+    /// Says what is new and matters: a cut at once, the rest as [`Log`] has it. To be called after a tick, so that nothing is
+    /// said at a moment that inner could choose more finely.
     pub(super) fn report(&mut self) {
-        let heard = self.heard;
-        let is_silent = self.silence.is_some_and(|silence| micros() > heard + silence);
+        let now = micros();
+        let is_silent = self.silence.is_some_and(|silence| now > self.heard + silence);
         if is_silent && self.valve.is_cut().is_none() {
             alarm("no receipt of outer's for too long");
             self.valve.cut(Cut::Counters);
         }
-        let (cut, seen) = (self.valve.is_cut(), &mut self.reported);
-        if cut != seen.cut {
-            if let Some(why) = cut {
-                alarm(format_args!("cut, nothing leaves any more: {why}"));
-            }
-            seen.cut = cut;
-        }
-        let now = micros();
-        while let Some(what) = self.governor.poll_alarm() {
-            alarm(what);
-        }
-        if now < seen.at + REPORT_EVERY {
-            return;
-        }
         let (counters, host) = (*self.valve.counters(), self.host);
-        let (was, had) = (&seen.counters, &seen.host);
-        let [broken, before] = [&counters, was].map(Counters::violations);
-        for (what, now, before) in [
-            ("datagrams from inside broke the rules", broken, before),
-            ("frames did not fit the queue", counters.full, was.full),
-            ("frames were over the rate", counters.rate, was.rate),
-            ("frames were over the budget", counters.refused, was.refused),
-            ("pieces were absent", counters.absent, was.absent),
-            ("ticks were late", host.late, had.late),
-            ("ticks were missed", host.missed, had.missed),
-            ("frames were not taken by the link", host.lost, had.lost),
-        ] {
-            if now > before {
-                alarm(format_args!("{} {what}", now - before));
-            }
+        let (governor, seen) = (&mut self.governor, &mut self.reported);
+        let cut = self.valve.is_cut();
+        if let Some(why) = cut.filter(|_| cut != seen.cut) {
+            alarm(format_args!("cut, nothing leaves any more: {why}"));
+            governor.tell(now, &[counters.ticks - seen.open], LINE_BITS);
         }
-        (seen.counters, seen.host, seen.at) = (counters, host, now);
+        seen.cut = cut;
+        let (was, had, due) = (&seen.counters, &seen.host, &mut seen.log.due);
+        let grown = [
+            counters.violations() > was.violations(),
+            counters.strays > was.strays,
+            counters.full > was.full,
+            counters.rate > was.rate,
+            counters.refused > was.refused,
+            counters.absent > was.absent,
+            host.late > had.late,
+            host.missed > had.missed,
+            host.lost > had.lost,
+        ];
+        for (due, grown) in due.iter_mut().zip(grown) {
+            *due |= grown;
+        }
+        while let Some(what) = governor.poll_alarm() {
+            due[match what {
+                Alarm::TotalLow { .. } => LINES.len() - 5,
+                Alarm::WindowLow { .. } => LINES.len() - 4,
+                Alarm::WindowFull { .. } => LINES.len() - 3,
+                Alarm::Ratio { .. } => LINES.len() - 2,
+                Alarm::Ledger(_) => LINES.len() - 1,
+            }] = true;
+        }
+        (seen.counters, seen.host) = (counters, host);
+        seen.log.say(now, |gap| governor.tell(now, &[gap], LINE_BITS));
     }
 }
-
-/// Microseconds.
-const REPORT_EVERY: u64 = 1_000_000;

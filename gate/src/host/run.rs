@@ -7,25 +7,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use rustix::mm::{MlockAllFlags, mlockall};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use weir_link::{Link as _, Metered, Sent, Socket};
-use weir_meter::Governor;
+use weir_meter::{Count, Disagreement, Governor, Receipts};
 use weir_wire::inward::{Body, Inward, Kind};
 
 use super::alarm::{alarm, note};
 use super::clock::{micros, sleep_until, spin_until};
 use super::config::Config;
-use super::control::Control;
+use super::control::{Control, STATUS};
+use super::protect::Machine;
 use super::report::{Host, Reported};
-use crate::{Count, Cut, Receipts, Valve};
+use super::traffic::Traffic;
+use crate::{Cut, Valve};
 
 /// Everything that the loop turns around.
 pub(super) struct Gate {
     inside: Socket,
+    /// What came in on its interface, and whether the socket has been empty since that was last looked at.
+    traffic: Option<Traffic>,
+    is_empty: bool,
     outside: Metered<Socket>,
     pub(super) governor: Governor,
     pub(super) valve: Valve,
     pub(super) receipts: Option<Receipts>,
+    /// What the last receipt that was wrong said.
+    pub(super) differs: Option<Disagreement>,
     /// Microseconds without a receipt that are borne, and when the last one came.
     pub(super) silence: Option<u64>,
     pub(super) heard: u64,
@@ -35,6 +42,9 @@ pub(super) struct Gate {
     due: u64,
     /// Whether inner has been told of it.
     told: bool,
+    pub(super) machine: Machine,
+    /// The last tick that was late.
+    late: u64,
     pub(super) host: Host,
     /// What has been reported.
     pub(super) reported: Reported,
@@ -45,10 +55,13 @@ pub(super) struct Gate {
 }
 
 /// Runs until a signal comes.
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+pub(super) fn run(config: &Config, is_guarded: bool) -> anyhow::Result<()> {
     let mut control = Control::open(&config.control)?;
+    // First of all: what a socket is for, the machine must be fit for.
+    let machine = Machine::examine(config, is_guarded)?;
     let words = &config.receipts;
-    let mut outer = Socket::open(&config.addresses()?.1).context("outside")?;
+    let mut outer =
+        Socket::open_on(&config.addresses()?.1, config.outside.device.as_deref()).context("outside")?;
     let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
     // Before signals are heard and anything of inner's: one ends it, and what inner says meanwhile is of no tick.
     let heard = config.meter.hear(key, words.at_start_s, |buffer| {
@@ -62,10 +75,10 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
         alarm("outer has had more than the ledger reserved: it is an older copy");
     }
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
     }
-    let mut gate = Gate::open(config, outer, key, heard.map(|heard| heard.0))?;
+    let mut gate = Gate::open(config, machine, outer, key, heard.map(|heard| heard.0))?;
     let mut buffer = vec![0; LARGEST];
     // A page that had to be fetched would make a tick late. All that is ever needed is there by now.
     if let Err(error) = mlockall(MlockAllFlags::CURRENT) {
@@ -73,27 +86,35 @@ pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     }
     while !stop.load(Ordering::Relaxed) {
         sleep_until(gate.wake_at());
-        gate.beat(&mut buffer)?;
-        control.serve(|order| gate.obey(order));
-        gate.report();
+        let has_begun = gate.beat(&mut buffer)?;
+        control.serve(micros(), |order| gate.obey(order));
+        if has_begun {
+            gate.watch();
+            gate.report();
+        }
     }
     note("shutting down");
-    note(gate.status().replace('\n', ", "));
     let closed = gate.governor.close(micros());
     closed.context("the ledger was not closed; what it had reserved counts as spent")
 }
 
 impl Gate {
-    fn open(config: &Config, outer: Socket, key: Option<[u8; 32]>, had: Option<u64>) -> anyhow::Result<Self> {
+    fn open(
+        config: &Config,
+        machine: Machine,
+        outer: Socket,
+        key: Option<[u8; 32]>,
+        had: Option<u64>,
+    ) -> anyhow::Result<Self> {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
         let (from, to) = config.addresses()?;
-        let inside = Socket::open(&from).context("inside")?;
+        let inside = Socket::open_on(&from, config.inside.device.as_deref()).context("inside")?;
+        let traffic = config.inside.device.as_deref().map(Traffic::open).transpose()?;
         let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
         let governor = config.meter.governor(outer.cost(), limits, longest, had)?;
-        let (spent, total) = governor.spent();
         match governor.ledger() {
-            Some(_) => note(format_args!("ledger open: {spent} of {total} bits spent")),
+            Some(_) => note("ledger open"),
             None => alarm("NO LEDGER: every start begins the budget anew; set meter.ledger to guard weights"),
         }
         let id = governor.ledger().map_or([0; 32], |ledger| ledger.chain().id);
@@ -102,18 +123,23 @@ impl Gate {
         note(format_args!("ready: {from} -> {to}, tick {tick} us"));
         Ok(Self {
             inside,
+            traffic,
+            is_empty: false,
             outside: Metered::new(outer, &governor),
             governor,
             valve: Valve::new(rules)?,
             silence: (receipts.is_some() && words.silence_s > 0)
                 .then(|| words.silence_s.saturating_mul(1_000_000)),
             receipts,
+            differs: None,
             heard: micros(),
             tick,
             due: (micros() / tick + 1) * tick,
             told: false,
+            machine,
+            late: 0,
             host: Host::default(),
-            reported: Reported::default(),
+            reported: Reported::new(micros()),
             word: Vec::with_capacity(64),
             lot: RandomState::new(),
         })
@@ -143,15 +169,15 @@ impl Gate {
         (self.tick / 4).max(LEAD_LEAST).min(self.tick / 2)
     }
 
-    /// Does what is due now: the word to inner or a reading, and after the last one the tick.
-    fn beat(&mut self, buffer: &mut [u8]) -> anyhow::Result<()> {
+    /// Does what is due now: the word to inner or a reading, and after the last one the tick. Returns whether that has begun.
+    fn beat(&mut self, buffer: &mut [u8]) -> anyhow::Result<bool> {
         let (now, last) = (micros(), self.due - 2 * self.guard());
         // Of a tick that has begun, inner need not hear any more: it has gone by its own count.
         if !self.told && (self.due - self.lead()..self.due).contains(&now) {
             self.tell()?;
             // Unless the tick is near, what has come waits for a moment that is meant for reading, whenever it came.
             if now < last {
-                return Ok(());
+                return Ok(false);
             }
         }
         // Who wakes late reads all the same, or these frames would meet the next tick's, which come half a tick before it at most.
@@ -160,10 +186,10 @@ impl Gate {
             false => now,
         };
         self.take(buffer, until)?;
-        if now < last {
-            return Ok(());
+        if now >= last {
+            self.begin(until)?;
         }
-        self.begin(until)
+        Ok(now >= last)
     }
 
     /// Tells inner of the tick that comes.
@@ -208,14 +234,37 @@ impl Gate {
         let _ = result; // `report` looks at the valve.
         // The disk has until the next tick.
         self.governor.prepare(micros());
-        let late = began - leaves;
+        let (late, ticks) = (began - leaves, self.valve.counters().ticks);
         host.latest = host.latest.max(late);
         host.late += u64::from(late > LATE);
         let next = (began / 1_000 / self.tick + 1) * self.tick;
-        host.missed += (next - self.due) / self.tick - 1;
+        let missed = (next - self.due) / self.tick - 1;
+        host.missed += missed;
+        if late > LATE || missed > 0 {
+            // Outer sees which tick that was, and how late.
+            self.governor
+                .tell(micros(), &[ticks - self.late, late / DITHER_MOST], 0);
+            self.late = ticks;
+        }
         self.due = next;
         self.told = false;
+        self.count_strays();
         Ok(())
+    }
+
+    /// Looks for what has come in beside the link; at the same place of every tick.
+    fn count_strays(&mut self) {
+        let (Some(traffic), taken) = (&mut self.traffic, self.valve.counters().offered) else {
+            return;
+        };
+        match traffic.look(taken, std::mem::take(&mut self.is_empty)) {
+            Ok(strays) => self.valve.stray(strays),
+            Err(_) if self.valve.is_cut().is_none() => {
+                alarm("the counters of inside's interface cannot be read");
+                self.valve.cut(Cut::Machine);
+            }
+            Err(_) => {}
+        }
     }
 
     /// Takes what has come from both sides, in turn, so that neither keeps the other waiting, and until a moment, so that neither
@@ -226,6 +275,7 @@ impl Gate {
             if inside {
                 let len = self.inside.recv(buffer)?;
                 inside = len.is_some();
+                self.is_empty |= !inside;
                 let _ = len.map(|len| self.valve.offer(&buffer[..len])); // counted
             }
             if outside > 0 {
@@ -267,7 +317,12 @@ impl Gate {
         };
         let [before, _] = receipts.counters();
         if let Err(why) = receipts.take(receipt, ours) {
-            alarm(why);
+            // How much it is, `status` says.
+            alarm(match why {
+                Disagreement::More { .. } => "outer has received more than the gate let out",
+                Disagreement::Less { .. } => "outer has received less than the gate let out",
+            });
+            self.differs = Some(why);
             self.valve.cut(Cut::Counters);
         }
         if receipts.counters()[0] > before {
@@ -277,14 +332,18 @@ impl Gate {
 
     fn obey(&mut self, order: &[u8]) -> String {
         match order {
-            b"status" => return self.status(),
+            STATUS => return self.status(),
             b"cut" => self.valve.cut(Cut::Operator),
             // From a program that has compared counters.
             b"disagree" => self.valve.cut(Cut::Counters),
             b"resume" => {
+                if let Some(lost) = self.machine.lost() {
+                    return format!("not resumed: {lost}; see to the machine, and start the gate anew\n");
+                }
                 note("an operator resumes");
                 self.heard = micros();
                 self.valve.resume();
+                self.reported.resume(self.valve.counters().ticks);
             }
             _ => return "orders are: status, cut, disagree, resume\n".to_owned(),
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use weir_ledger::Paths;
+use weir_ledger::{Paths, WitnessAt};
 use weir_meter::ledger::{Cap, Genesis, Limit};
 
 /// A folder with a ledger and a configuration, and the sockets of both sides.
@@ -75,7 +75,12 @@ impl Lab {
 
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-            .args([Path::new("run"), "--config".as_ref(), &self.path("gate.toml")])
+            .args([
+                Path::new("run"),
+                "--unprotected".as_ref(),
+                "--config".as_ref(),
+                &self.path("gate.toml"),
+            ])
             .stderr(self.log())
             .spawn()
             .unwrap()
@@ -126,7 +131,7 @@ impl Lab {
 pub(crate) fn paths(folder: &Path) -> Paths {
     Paths {
         ledger: folder.join("ledger"),
-        witnesses: vec![folder.join("witness")],
+        witnesses: vec![WitnessAt::File(folder.join("witness"))],
     }
 }
 

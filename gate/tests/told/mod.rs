@@ -1,6 +1,7 @@
 //! What gates are told, and what they say.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -26,6 +27,7 @@ pub(crate) fn receipt(echo: &Echo) -> Vec<u8> {
 pub(crate) fn configure(lab: &Lab, more: &str) {
     let key = lab.path("key");
     fs::write(&key, "05".repeat(32)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     change(lab, |text| text + &more.replace("KEY", &format!("{key:?}")));
 }
 
@@ -44,7 +46,12 @@ pub(crate) fn log(lab: &Lab) -> String {
 /// Runs a gate that does not start: its exit code, and why.
 pub(crate) fn refusal(lab: &Lab, config: &str) -> (Option<i32>, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_weir-gate"))
-        .args([Path::new("run"), "--config".as_ref(), &lab.path(config)])
+        .args([
+            Path::new("run"),
+            "--unprotected".as_ref(),
+            "--config".as_ref(),
+            &lab.path(config),
+        ])
         .output()
         .unwrap();
     (done.status.code(), String::from_utf8(done.stderr).unwrap())

@@ -30,6 +30,9 @@ pub struct Limits {
     pub handshakes_per_hour: u64,
     /// Alarm when in an hour more than so many bits leave for each bit that comes in; 0 for none.
     pub out_per_in: u64,
+    /// Bits of the totals and of each window that only handshakes may use, so that it can be said that the rest is used up; at
+    /// most a 16th of each.
+    pub reserve: u64,
 }
 
 /// 64 kbit/s, 10 s of burst, 1 Gbit in all; 10 % for repeats, 1 % for handshakes, a warning at 80 %; 11 bits for
@@ -47,6 +50,7 @@ impl Default for Limits {
             tick: 0,
             handshakes_per_hour: 2_304_000,
             out_per_in: 0,
+            reserve: 0,
         }
     }
 }
@@ -71,6 +75,12 @@ pub enum LimitsError {
 }
 
 impl Limits {
+    /// Bits of a total, or of a window, of `whole` bits that only handshakes may use.
+    pub const fn kept(&self, whole: u64) -> u64 {
+        let most = whole / 16;
+        if self.reserve < most { self.reserve } else { most }
+    }
+
     /// The most that a datagram of `len` bytes can be charged; `None` if the link does not carry it.
     pub fn dearest(&self, cost: LinkCost, len: usize) -> Option<u64> {
         let moment = if self.tick == 0 { 0 } else { gap_bits(u64::MAX) };

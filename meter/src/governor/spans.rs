@@ -13,6 +13,7 @@ use crate::window::Window;
 pub(super) struct Spans {
     spans: Vec<Paired>,
     handshakes: Window,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -55,6 +56,7 @@ impl Spans {
         Self {
             spans: strictest.iter().map(pair).collect(),
             handshakes: Window::new(3600 * MICROS, limits.handshakes_per_hour),
+            limits: *limits,
         }
     }
 
@@ -72,28 +74,34 @@ impl Spans {
         }
     }
 
-    /// When `bits` may leave: now (`None`) or at a time.
+    /// When `bits` may leave: now (`None`), or at a time, for a window of so many seconds.
     ///
     /// # Errors
-    /// Never, or not now and it is no frame.
-    pub(super) fn wait(&mut self, time: u64, bits: u64, purpose: Purpose) -> Result<Option<u64>, Refused> {
+    /// Never; or handshakes have used their hour up.
+    pub(super) fn wait(
+        &mut self,
+        time: u64,
+        bits: u64,
+        purpose: Purpose,
+    ) -> Result<Option<(u64, u32)>, Refused> {
         if purpose == Purpose::Handshake && self.handshakes.wait(time, bits).is_some() {
             return Err(Refused::HandshakeHour);
         }
         let mut latest = None;
         for span in &mut self.spans {
-            let (seconds, cap) = (span.seconds, span.whole.cap());
+            let kept = match purpose {
+                Purpose::Handshake => 0,
+                Purpose::Frame | Purpose::Repeat => self.limits.kept(span.whole.cap()),
+            };
+            let (seconds, cap) = (span.seconds, span.whole.cap() - kept);
             if bits > cap {
                 return Err(Refused::AboveWindow { bits, seconds, cap });
             }
-            let mut wait = span.whole.wait(time, bits);
+            let mut wait = span.whole.wait(time, bits + kept);
             if purpose == Purpose::Repeat {
                 wait = wait.max(span.repeats.wait(time, bits));
             }
-            if wait.is_some() && purpose != Purpose::Frame {
-                return Err(Refused::WindowSpent { seconds });
-            }
-            latest = latest.max(wait);
+            latest = latest.max(wait.map(|at| (at, seconds)));
         }
         Ok(latest)
     }

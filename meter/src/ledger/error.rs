@@ -3,10 +3,12 @@
 use thiserror::Error;
 
 use super::replay::Corrupt;
+use super::witness::WitnessError;
+use crate::exit::Exit;
 use crate::order::OrderError;
 use crate::store::StoreError;
 
-/// Why a ledger lets nothing out. Each has an exit code of its own: see [`LedgerError::exit_code`].
+/// Why a ledger lets nothing out. Each has an exit code of its own: see [`LedgerError::exit`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum LedgerError {
     /// There is none.
@@ -68,6 +70,22 @@ pub enum LedgerError {
         /// The ledger's last.
         seq: u64,
     },
+    /// A witness does not hold what it was told last.
+    #[error(
+        "witness {index} was not told what it holds: another program, or this machine as it was before, has used the ledger meanwhile"
+    )]
+    WitnessMoved {
+        /// Its place.
+        index: u16,
+    },
+    /// A witness's disk failed, or a witness does not answer.
+    #[error("witness {index}: {error}")]
+    WitnessFailed {
+        /// Its place.
+        index: u16,
+        /// How.
+        error: StoreError,
+    },
     /// The boot's clock shows less than it did.
     #[error("the clock since boot went back: {now} us, after {last} us")]
     ClockWentBack {
@@ -103,24 +121,34 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// What a program that ends for this reason should exit with.
-    pub const fn exit_code(&self) -> u8 {
+    pub const fn exit(&self) -> Exit {
         match self {
-            Self::Missing => 10,
-            Self::Exists => 11,
-            Self::Store(_) => 12,
-            Self::Corrupt(_) => 13,
-            Self::NoWitness => 14,
-            Self::WitnessMissing { .. } => 15,
-            Self::WitnessForeign { .. } => 16,
-            Self::Behind { .. } => 17,
-            Self::Forked { .. } => 18,
-            Self::WitnessBehind { .. } => 19,
-            Self::ClockWentBack { .. } => 20,
-            Self::Restarts { .. } => 21,
-            Self::TotalSpent => 22,
-            Self::AboveBlock { .. } => 23,
-            Self::Cap => 24,
-            Self::Order(_) => 25,
+            Self::Missing => Exit::NoLedger,
+            Self::Exists => Exit::LedgerExists,
+            Self::Store(_) => Exit::Disk,
+            Self::Corrupt(_) => Exit::Damaged,
+            Self::NoWitness => Exit::NoWitness,
+            Self::WitnessMissing { .. } => Exit::WitnessMissing,
+            Self::WitnessForeign { .. } => Exit::WitnessForeign,
+            Self::Behind { .. } => Exit::Behind,
+            Self::Forked { .. } => Exit::Forked,
+            Self::WitnessBehind { .. } => Exit::WitnessBehind,
+            Self::WitnessMoved { .. } => Exit::WitnessMoved,
+            Self::WitnessFailed { .. } => Exit::WitnessFailed,
+            Self::ClockWentBack { .. } => Exit::ClockWentBack,
+            Self::Restarts { .. } => Exit::Restarts,
+            Self::TotalSpent => Exit::TotalSpent,
+            Self::AboveBlock { .. } => Exit::AboveBlock,
+            Self::Cap => Exit::Raise,
+            Self::Order(_) => Exit::Order,
+        }
+    }
+
+    /// Turns what went wrong with the witness at `index` into the ledger's error.
+    pub(super) fn witness<E: Into<WitnessError>>(index: u16) -> impl Fn(E) -> Self {
+        move |error| match error.into() {
+            WitnessError::Store(error) => Self::WitnessFailed { index, error },
+            WitnessError::Moved(_) => Self::WitnessMoved { index },
         }
     }
 }

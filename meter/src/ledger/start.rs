@@ -3,7 +3,7 @@
 use super::record::State;
 use super::replay::Chain;
 use super::segment::is_carried;
-use super::witness::Head;
+use super::witness::Held;
 use super::{LedgerError, Moment};
 
 /// Whether a witness has seen what the ledger holds. It may lack the last write, which crashed before it could be told;
@@ -11,14 +11,18 @@ use super::{LedgerError, Moment};
 ///
 /// # Errors
 /// How they differ.
-pub fn compare(chain: &Chain, index: u16, held: Option<Head>) -> Result<(), LedgerError> {
-    let head = held.ok_or(LedgerError::WitnessMissing { index })?;
-    let (held, seq) = (head.seq, chain.seq);
+pub fn compare(chain: &Chain, index: u16, held: Held) -> Result<(), LedgerError> {
+    let head = held.head().ok_or(LedgerError::WitnessMissing { index })?;
+    let (is_torn, held, seq) = (held, head.seq, chain.seq);
     if head.id != chain.id {
         return Err(LedgerError::WitnessForeign { index });
     }
     if held > seq {
         return Err(LedgerError::Behind { index, held, seq });
+    }
+    // A write that a crash tore was of a record that the ledger has. Where it has none, a later head was wiped.
+    if held == seq && matches!(is_torn, Held::Torn(_)) {
+        return Err(LedgerError::WitnessMissing { index });
     }
     let behind = LedgerError::WitnessBehind { index, held, seq };
     // Records that came after it; 0 if it has the last one.
@@ -36,8 +40,8 @@ pub fn compare(chain: &Chain, index: u16, held: Option<Head>) -> Result<(), Ledg
     if writes > 1 { Err(behind) } else { Ok(()) }
 }
 
-/// The ledger's time at a start. SPEC 7.6.
-pub(super) fn ledger_time(last: &State, moment: Moment, off_max: u64) -> Result<u64, LedgerError> {
+/// The ledger's time at a start: only what has passed for certain. SPEC 7.6.
+pub(super) fn ledger_time(last: &State, moment: Moment) -> Result<u64, LedgerError> {
     let passed = if moment.boot == last.boot {
         let passed = moment.micros.checked_sub(last.boot_micros);
         passed.ok_or(LedgerError::ClockWentBack {
@@ -45,11 +49,16 @@ pub(super) fn ledger_time(last: &State, moment: Moment, off_max: u64) -> Result<
             last: last.boot_micros,
         })?
     } else {
-        // All since boot has passed for certain; of the time before, what the wall clock says, but not more than a limit.
-        let by_wall = moment.wall.saturating_sub(last.wall).saturating_mul(1_000_000);
-        by_wall.clamp(moment.micros, moment.micros.saturating_add(off_max))
+        // Of the time between two boots only the wall clock speaks, which anybody sets.
+        moment.micros
     };
     Ok(last.time.saturating_add(passed))
+}
+
+/// The wall clock's time at a start, `time` being the ledger's: never before what it must be by the last record.
+pub(super) fn wall_time(last: &State, time: u64, moment: Moment) -> u64 {
+    let passed = time / SECOND - last.time / SECOND;
+    moment.wall.max(last.wall.saturating_add(passed))
 }
 
 /// Starts in the last hour of the ledger's time, or a little more than that.
@@ -57,3 +66,6 @@ pub(super) fn starts_within_an_hour(chain: &Chain, time: u64) -> u32 {
     let before = chain.before(time, 3_600_000_000);
     chain.state.starts - before.map_or(0, |state| state.starts)
 }
+
+/// Microseconds.
+pub(super) const SECOND: u64 = 1_000_000;

@@ -61,7 +61,6 @@ impl World {
                 block: BLOCK,
                 starts_per_hour: 1_000,
                 segment: 24,
-                ..Settings::default()
             },
             moment: Moment {
                 boot: 1,
@@ -231,7 +230,7 @@ fn segments_follow_each_other_and_keep_what_windows_need() {
 }
 
 #[test]
-fn time_goes_on_from_boot_to_boot_but_not_by_more_than_can_have_passed() {
+fn time_goes_on_from_boot_to_boot_only_as_far_as_it_has_passed_for_certain() {
     let last = State {
         time: 1_000,
         boot: 1,
@@ -239,7 +238,7 @@ fn time_goes_on_from_boot_to_boot_but_not_by_more_than_can_have_passed() {
         wall: 1_000_000,
         ..State::default()
     };
-    let at = |boot, micros, wall| ledger_time(&last, Moment { boot, micros, wall }, 60_000_000);
+    let at = |boot, micros, wall| ledger_time(&last, Moment { boot, micros, wall });
     // The same boot: its own clock, whatever the wall clock says.
     assert_eq!(at(1, 80, 0), Ok(1_030));
     assert_eq!(at(1, 80, u64::MAX), Ok(1_030));
@@ -247,12 +246,60 @@ fn time_goes_on_from_boot_to_boot_but_not_by_more_than_can_have_passed() {
         at(1, 49, 2_000_000),
         Err(LedgerError::ClockWentBack { now: 49, last: 50 })
     );
-    // Another one, 10 s after it, 30 s later by the wall clock.
-    assert_eq!(at(2, 10_000_000, 1_000_030), Ok(30_001_000));
-    // The wall clock was set back: what has passed since boot has passed.
-    assert_eq!(at(2, 10_000_000, 5), Ok(10_001_000));
-    // It was set far ahead: a minute off is the most that counts.
-    assert_eq!(at(2, 10_000_000, u64::MAX), Ok(70_001_000));
+    // Another one: what has passed since, whether the wall clock says 30 s, was set back, or far ahead.
+    for wall in [1_000_030, 5, u64::MAX] {
+        assert_eq!(at(2, 10_000_000, wall), Ok(10_001_000));
+    }
+}
+
+/// Boots in quick succession with a wall clock that is set a day ahead each time: neither starts nor windows get that day.
+#[test]
+fn boots_do_not_buy_time() {
+    let mut world = World::new();
+    world.settings.starts_per_hour = 12;
+    for boot in 2..14 {
+        world.moment = Moment {
+            boot,
+            micros: 1_000_000,
+            wall: world.moment.wall + 86_400,
+        };
+        let mut ledger = world.open().unwrap();
+        ledger.draw(2_000_000, 900, Purpose::Frame).unwrap();
+        let chain = ledger.chain();
+        assert!(chain.state.time < 60_000_000 && chain.charged_within(3_600) == chain.state.spent);
+        drop(ledger);
+    }
+    world.moment.boot = 14;
+    assert_eq!(world.open().unwrap_err(), LedgerError::Restarts { starts: 12 });
+}
+
+/// An order that has expired stays so, however far the wall clock is set back, and whichever record says what time it is.
+#[test]
+fn an_expired_order_does_not_come_to_life_again() {
+    let mut world = World::new();
+    let order = world.order(
+        Action::Cap(Cap {
+            limit: Limit::Total,
+            bits: 2_000_000,
+        }),
+        2,
+    );
+    let begun = world.moment;
+    let mut ledger = world.open().unwrap();
+    // Ninety-seven days go by in one program, which writes what it reserves.
+    ledger.draw(97 * 86_400_000_000, 1, Purpose::Frame).unwrap();
+    drop(ledger);
+    for (boot, micros, wall) in [
+        (1, 97 * 86_400_000_000, begun.wall),
+        (2, 1, begun.wall),
+        (3, 1, 0),
+    ] {
+        world.moment = Moment { boot, micros, wall };
+        let refused = world.open_with(&[], Some(&order)).unwrap_err();
+        assert_eq!(refused, LedgerError::Order(OrderError::Expired));
+        drop(world.open().unwrap());
+    }
+    assert!(replay(&world.ledger.bytes(), Some(&KEY)).unwrap().state.wall >= begun.wall + 97 * 86_400 - 1);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(crate) struct Problem {
     code: Option<&'static str>,
     param: Option<String>,
     message: String,
+    /// When to try again.
+    retry_s: u64,
 }
 
 impl Problem {
@@ -24,6 +26,7 @@ impl Problem {
             code: Some(code),
             param: None,
             message: message.into(),
+            retry_s: 1,
         }
     }
 
@@ -35,6 +38,7 @@ impl Problem {
             code: None,
             param: Some(param.into()),
             message: message.into(),
+            retry_s: 1,
         }
     }
 
@@ -195,6 +199,17 @@ impl From<Failure> for Problem {
                 "inner_away",
                 message,
             ),
+            Failure::Held { seconds, .. } => {
+                // Only time is short where it will pass.
+                let (status, kind) = match seconds {
+                    Some(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
+                    None => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+                };
+                Self {
+                    retry_s: seconds.unwrap_or(60).max(1),
+                    ..Self::new(status, kind, "upload_budget", message)
+                }
+            }
             Failure::Refused => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "server_error",
@@ -231,7 +246,7 @@ impl IntoResponse for Problem {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
             let headers = response.headers_mut();
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_s));
         }
         response
     }

@@ -8,7 +8,7 @@ use weir_model::Token;
 use weir_wire::{Role, Turn};
 
 use super::*;
-use crate::ask::{Ask, Command, Finish, Health, Usage};
+use crate::ask::{Ask, Command, Failure, Finish, Health, Usage};
 use crate::metrics::Metrics;
 
 /// An edge before a session that does what a test says.
@@ -372,7 +372,10 @@ async fn keys_are_asked_for() {
 #[tokio::test]
 async fn an_absent_inner_is_503_until_it_returns() {
     let fake = Fake::new(|_| {});
-    fake.edge.desk.health.set(Err("no answer for 3 s".to_owned()));
+    fake.edge
+        .desk
+        .health
+        .set(Err(Failure::Away("no answer for 3 s".to_owned())));
     let error = problem(fake.post("/v1/chat/completions", hello().to_string()).await, 503).await;
     assert_eq!(error["code"], "inner_away");
     assert!(error["message"].as_str().unwrap().contains("no answer for 3 s"));
@@ -384,12 +387,40 @@ async fn an_absent_inner_is_503_until_it_returns() {
     assert_eq!(response.status(), StatusCode::OK);
 }
 
+fn held(seconds: Option<u64>) -> Failure {
+    let why = "a window is used up".to_owned();
+    Failure::Held { why, seconds }
+}
+
+/// Why and for how long: at once, to users; to whoever asks for health it is 503 whatever the reason.
+#[tokio::test]
+async fn a_budget_that_is_used_up_says_when_to_try_again() {
+    for (seconds, status, retry, words) in [
+        (Some(1_449), 429, "1449", "in about 25 min"),
+        (Some(90), 429, "90", "in about 90 s"),
+        (Some(8_000), 429, "8000", "in about 3 h"),
+        (None, 503, "60", "a window is used up"),
+    ] {
+        let fake = Fake::new(|_| {});
+        fake.edge.desk.health.set(Err(held(seconds)));
+        let response = fake.post("/v1/chat/completions", hello().to_string()).await;
+        assert_eq!(response.headers()["retry-after"], retry);
+        let error = problem(response, status).await;
+        assert_eq!(error["code"], "upload_budget");
+        assert!(error["message"].as_str().unwrap().contains(words), "{error}");
+        let health = HttpRequest::get("/healthz").body(Body::empty()).unwrap();
+        problem(fake.send(health).await, 503).await;
+    }
+}
+
 #[tokio::test]
 async fn failures_become_statuses_or_error_events() {
     let cases = [
         (Failure::Busy { limit: 1 }, 429),
         (Failure::Away("x".to_owned()), 503),
         (Failure::Lost("x".to_owned()), 503),
+        (held(Some(1_200)), 429),
+        (held(None), 503),
         (Failure::Refused, 503),
         (Failure::Engine, 502),
         (Failure::Waited { seconds: 1 }, 503),

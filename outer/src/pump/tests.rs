@@ -1,6 +1,6 @@
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use weir_codec::{Query, Sampling};
-use weir_wire::{Agreement, InnerConfig, InnerSession, OuterConfig, Parameters};
+use weir_wire::{Agreement, Budget, InnerConfig, InnerSession, OuterConfig, Parameters};
 
 use super::*;
 use crate::reader::Read;
@@ -257,7 +257,7 @@ fn silence_is_reported_to_users() {
             .unwrap()
             .max(world.now + Duration::from_millis(1));
     }
-    assert!(world.health.get().unwrap_err().contains("silent"));
+    assert!(world.health.get().unwrap_err().to_string().contains("silent"));
     let mut refused = world.ask(2);
     assert!(matches!(failure(&mut refused), Failure::Away(reason) if reason.contains("silent")));
 }
@@ -292,8 +292,11 @@ fn other_settings_are_refused_by_name_and_tried_again() {
     world.inner = InnerSession::new(Instant::ZERO, InnerConfig::new(other, AGREEMENT)).unwrap();
     let _live = world.ask(1);
     world.run(40);
-    let reason = world.health.get().unwrap_err();
-    assert!(reason.contains("tick length"), "{reason}");
+    let reason = world.health.get().unwrap_err().to_string();
+    assert!(
+        reason.contains("session.tick_ms differs; it is 100 here"),
+        "{reason}"
+    );
     world.inner = inner();
     world.run(70);
     assert_eq!(world.health.get(), Ok(()));
@@ -319,4 +322,74 @@ fn a_stop_cancels_and_waits_for_inner_to_know() {
     assert!(world.pump.is_finished());
     let mut refused = world.ask(3);
     assert_eq!(failure(&mut refused), Failure::Stopping);
+}
+
+#[test]
+fn a_budget_that_is_used_up_is_told_within_a_second_to_all_who_wait() {
+    let mut world = World::new(1);
+    let (mut live, mut waiting) = (world.ask(1), world.ask(2));
+    world.run(1);
+    assert_eq!(world.taken(), Some(Ok(0)));
+    let (now, minutes) = (world.now, Duration::from_secs(20 * 60));
+    world.inner.hold(now, Budget::Window, Some(now + minutes));
+    world.orders.clear();
+    world.run(1);
+    let is_held = |failure: &Failure| {
+        matches!(
+            failure,
+            Failure::Held {
+                seconds: Some(1_200..1_450),
+                ..
+            }
+        )
+    };
+    assert!(is_held(&failure(&mut waiting)));
+    let told = |order: &(u16, Order)| matches!(order, (0, Order::Session(_, failure)) if is_held(failure));
+    assert!(world.orders.iter().any(told), "{:?}", world.orders);
+    assert!(is_held(&failure(&mut world.ask(3))) && is_held(&world.health.get().unwrap_err()));
+    assert_eq!(world.pump.metrics.held.get(), 1);
+    // While it lasts, inner is hardly asked, and users hear of it all the same.
+    let before = world.inner.counters().sent;
+    world.run(15 * 60);
+    assert!(
+        world.inner.counters().sent - before <= 3,
+        "{:?}",
+        world.inner.counters()
+    );
+    let later = failure(&mut world.ask(4));
+    assert!(
+        matches!(
+            later,
+            Failure::Held {
+                seconds: Some(100..550),
+                ..
+            }
+        ),
+        "{later:?}"
+    );
+    // Then it is over.
+    world.run(15 * 60);
+    assert_eq!((world.health.get(), world.pump.metrics.held.get()), (Ok(()), 0));
+    assert!(live.try_recv().is_ok());
+}
+
+#[test]
+fn an_opening_hears_of_a_spent_total_and_of_a_failed_ledger() {
+    for (budget, words) in [(Budget::Total, "budget is spent"), (Budget::Ledger, "ledger")] {
+        let mut world = World::new(1);
+        world.inner = inner();
+        world.inner.hold(world.now, budget, None);
+        let _live = world.ask(1);
+        // Inner does not know the session.
+        world.run(30);
+        let failure = failure(&mut world.ask(2));
+        assert!(
+            matches!(&failure, Failure::Held { seconds: None, why } if why.contains(words)),
+            "{failure:?}"
+        );
+        // Somebody raises the total, or frees the disk, and starts inner anew.
+        world.inner = inner();
+        world.run(120);
+        assert_eq!(world.health.get(), Ok(()));
+    }
 }

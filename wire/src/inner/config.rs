@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::error::{Dropped, Refusal};
 use crate::message::Caps;
 use crate::parameters::{Agreement, Parameters};
+use crate::settings::Difference;
 
 /// Inner's settings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,8 +60,10 @@ pub enum InnerEvent {
     Refused {
         /// The session that outer asked for.
         session: u64,
-        /// What differs.
+        /// Why.
         refusal: Refusal,
+        /// What both ends have, if that is why.
+        difference: Option<Difference>,
     },
 }
 

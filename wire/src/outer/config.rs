@@ -6,6 +6,7 @@ use core::time::Duration;
 use thiserror::Error;
 
 use crate::error::{Closed, Misbehaviour, ParameterError, Refusal};
+use crate::held::Held;
 use crate::message::Caps;
 use crate::parameters::{Agreement, Parameters};
 
@@ -110,6 +111,9 @@ pub enum Lost {
     /// Nothing was heard for `lost_after` though an answer was owed.
     #[error("inner is silent")]
     Silent,
+    /// Nothing leaves inner, for now or for good; what is asked now will not be answered.
+    #[error("{0}")]
+    Held(Held),
     /// Inner closed it, or does not know it (it was restarted).
     #[error("inner closed the session: {0}")]
     Closed(Closed),

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::error::{Closed, Dropped, Refusal};
+use crate::held::{Budget, Held};
 use crate::parameters::{CheckWidth, Format, IdWidth};
+use crate::settings::Difference;
 use crate::shape::Shape;
 use alloc::vec;
 use proptest::prelude::*;
@@ -335,6 +337,14 @@ fn every_disagreement_is_named_on_both_ends() {
             },
             agreed,
         ),
+        (
+            Refusal::Shape,
+            Parameters {
+                shape: Shape::BUCKETED,
+                ..parameters
+            },
+            agreed,
+        ),
     ];
     for (refusal, theirs, agreement) in cases {
         let mut inner = InnerConfig::new(parameters, agreed);
@@ -346,10 +356,18 @@ fn every_disagreement_is_named_on_both_ends() {
         );
         assert_eq!(sim.report.refused, [refusal]);
         let session = sim.outer.session();
-        assert_eq!(
-            sim.report.inner_events,
-            [InnerEvent::Refused { session, refusal }]
-        );
+        let difference = Difference {
+            refusal,
+            inner: crate::settings::value(refusal, &parameters, &agreed).unwrap(),
+            outer: sim.outer.setting(refusal).unwrap(),
+        };
+        assert!(difference.inner != difference.outer, "{refusal}");
+        let refused = InnerEvent::Refused {
+            session,
+            refusal,
+            difference: Some(difference),
+        };
+        assert_eq!(sim.report.inner_events, [refused]);
         assert_eq!(sim.outer.state(), crate::outer::State::Refused(refusal));
         assert_eq!(sim.inner.session(), None);
         assert!(!sim.advance() || !sim.advance(), "a refusal ends the talk");
@@ -375,6 +393,70 @@ fn a_busy_inner_is_asked_again() {
     assert!(sim.run_until(seconds(30), DONE));
     assert_eq!(sim.report.opened, 1);
     assert!(sim.report.refused.is_empty());
+}
+
+/// In mid-session, for every state of the jobs: outer hears why within a control interval and two ticks, loses the session at once, and all is
+/// answered when it is over.
+#[test]
+fn what_holds_everything_back_is_told_at_once() {
+    for parameters in all_parameters() {
+        for moment in 0..12 {
+            let mut sim = Sim::new(parameters, script(parameters));
+            let at = Instant::from_micros(moment * 17_000);
+            sim.run_until(at, |_| false);
+            let (from, held_for) = (sim.now, Duration::from_secs(8));
+            let was_open = sim.outer.state() == crate::outer::State::Open;
+            sim.hold(Budget::Window, Some(from + held_for));
+            let told = sim.run_until(from + Duration::from_secs(60), |sim| !sim.report.lost.is_empty());
+            assert!(told, "{parameters:?} {moment}");
+            let Lost::Held(held) = sim.report.lost[0] else {
+                panic!("{:?}", sim.report.lost);
+            };
+            assert_eq!(held.budget(), Budget::Window);
+            let over = sim.now + held.wait().unwrap();
+            assert!(
+                over >= from + held_for && over <= sim.now + Duration::from_secs(12),
+                "{over:?}"
+            );
+            if was_open {
+                // The one before may have left a moment ago.
+                assert!(sim.now < from + Duration::from_millis(260), "{:?}", sim.now);
+            }
+            assert!(
+                sim.run_until(from + Duration::from_secs(120), DONE),
+                "{:?}",
+                sim.report
+            );
+        }
+    }
+}
+
+/// However many ask, what is left for answers is used sparingly; and what is said to the session that was open is said first.
+#[test]
+fn while_all_is_held_answers_are_few() {
+    let parameters = all_parameters()[0];
+    let mut sim = Sim::new(parameters, script(parameters));
+    assert!(sim.run_until(seconds(1), |sim| sim.report.opened == 1));
+    let (session, from) = (sim.outer.session(), sim.now);
+    sim.hold(Budget::Total, None);
+    let mut out = vec![];
+    let (mut now, mut said) = (from, vec![]);
+    for id in 0..60_000_u64 {
+        // Somebody else's openings.
+        let mut stranger = OuterSession::new(*sim.outer.config()).unwrap();
+        stranger.open(now, id);
+        assert!(stranger.poll_transmit(now, &mut out));
+        assert_eq!(sim.inner.recv(now, &out), Err(Dropped::Stale));
+        while sim.inner.poll_transmit(now, &mut out).is_some() {
+            let frame = crate::frame::Frame::new_checked(parameters.format, &out[..]).unwrap();
+            said.push(crate::control::Control::parse(parameters.format, &frame).unwrap());
+        }
+        now = now + Duration::from_millis(1);
+    }
+    assert_eq!((said.len(), said[0].session), (6, session), "{said:?}");
+    let kind = crate::control::Kind::Held(Held::new(Budget::Total, Duration::ZERO));
+    assert!(said.iter().all(|control| control.kind == kind));
+    assert_eq!(sim.inner.session(), None);
 }
 
 #[test]

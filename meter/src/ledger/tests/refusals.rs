@@ -268,7 +268,7 @@ fn two_histories() {
     };
     let genesis = replay(&lone.ledger.bytes(), Some(&KEY)).unwrap();
     SlotWitness::new(Box::new(lone.witnesses[0].clone()), Some(KEY))
-        .hold(&genesis.at())
+        .begin(&genesis.at())
         .unwrap();
     let mut other = lone.open().unwrap();
     other.draw(1_000_000, 2, Purpose::Repeat).unwrap();
@@ -304,6 +304,47 @@ fn a_witness_that_is_missing_damaged_or_anothers() {
     Ledger::init(fresh.store(), fresh.stores(), fresh.moment, Some(&KEY), &foreign).unwrap();
     world.witnesses[1].put(Some(fresh.witnesses[0].bytes()));
     assert_eq!(refusal(&world), LedgerError::WitnessForeign { index: 1 });
+}
+
+/// The later place of a witness is wiped, cut off, or overwritten with the earlier one, and the ledger's last record is cut off:
+/// together they would undo a block, and neither takes a key or an older copy.
+#[test]
+fn a_witness_that_lost_its_later_head_is_not_sound() {
+    let (world, _) = used();
+    let (ledger, witness) = (world.ledger.bytes(), world.witnesses[0].bytes());
+    let world = World {
+        witnesses: world.witnesses[..1].to_vec(),
+        ..world
+    };
+    world
+        .ledger
+        .put(Some(ledger[..ledger.len() - RECORD_LEN].to_vec()));
+    let (one, other) = witness.split_at(SLOT_LEN);
+    let blank = vec![0; SLOT_LEN];
+    for bytes in [
+        [one, one].concat(),
+        [other, other].concat(),
+        [one, &blank].concat(),
+        [&blank, other].concat(),
+        one.to_vec(),
+        other.to_vec(),
+        [other, one].concat(),
+    ] {
+        world.witnesses[0].put(Some(bytes));
+        assert!(
+            matches!(
+                refusal(&world),
+                LedgerError::WitnessMissing { index: 0 } | LedgerError::Behind { index: 0, .. }
+            ),
+            "the block is undone"
+        );
+    }
+    // Half a write is what a crash leaves while the witness is told of a record, and then the ledger has that record.
+    world.ledger.put(Some(ledger));
+    let torn = [[&blank, other].concat(), [one, &blank].concat()];
+    let seq = |bytes: &Vec<u8>| held(bytes, Some(&KEY)).head().unwrap().seq;
+    world.witnesses[0].put(torn.into_iter().min_by_key(seq));
+    world.open().unwrap();
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Outer's receipts against the gate's own count.
 
-use weir_gate::{Count, Disagreement, Receipts};
-use weir_meter::Echo;
+use weir_meter::{Count, Disagreement, Echo, Receipts};
 
 const KEY: [u8; 32] = [7; 32];
 const LEDGER: [u8; 32] = [1; 32];

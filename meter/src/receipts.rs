@@ -1,7 +1,8 @@
 //! Outer's signed counts against ours. SPEC 9.4.
 
 use thiserror::Error;
-use weir_meter::Echo;
+
+use crate::echo::Echo;
 
 /// Datagrams, and the bits that they took on the line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,0 +1,176 @@
+//! Whether the machine around the gate lets nothing pass beside it. A gate that finds fault with it does not start, and one that
+//! finds fault later, once a second, cuts for good. SPEC 9.5.
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity};
+use thiserror::Error;
+use weir_link::{cpu_list, fault_of, interrupts, tell_drops};
+
+use super::alarm::alarm;
+use super::cables::{Cable, Cables};
+use super::clock::micros;
+use super::config::Config;
+use super::run::Gate;
+use crate::Cut;
+
+/// Why a gate does not start: all that is wrong with its machine.
+#[derive(Debug, Error)]
+#[error("the kernel may speak for inner, so the gate does not start (--unprotected starts it all the same):\n  {}", .0.join("\n  "))]
+pub(crate) struct Unprotected(Vec<String>);
+
+/// The machine around a gate.
+#[derive(Debug)]
+pub(super) struct Machine {
+    cables: Cables,
+    is_guarded: bool,
+    /// The first fault since the start.
+    lost: Option<String>,
+    at: u64,
+}
+
+impl Machine {
+    /// Looks at the machine before anything is opened on it.
+    pub(super) fn examine(config: &Config, is_guarded: bool) -> Result<Self, Unprotected> {
+        let (cables, mut faults) = Cables::find(config);
+        faults.extend(cables.faults());
+        faults.extend(disturbances(&cables));
+        if is_guarded && !faults.is_empty() {
+            return Err(Unprotected(faults));
+        }
+        if !is_guarded {
+            let found = faults.join("; ");
+            alarm(format_args!(
+                "UNPROTECTED, by --unprotected: the kernel may speak for inner. Found: [{found}]"
+            ));
+        }
+        Ok(Self {
+            cables,
+            is_guarded,
+            lost: None,
+            at: micros(),
+        })
+    }
+
+    /// What has been wrong since the start.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    /// For operators.
+    pub(super) fn status(&self) -> String {
+        match (&self.lost, self.is_guarded) {
+            (Some(lost), _) => format!("lost: {lost}"),
+            (None, true) => "on".to_owned(),
+            (None, false) => "NONE: started with --unprotected".to_owned(),
+        }
+    }
+}
+
+impl Gate {
+    /// Looks at the machine once a second. What a moment without its protection has let pass nobody knows: the cut stays.
+    pub(super) fn watch(&mut self) {
+        let (now, machine) = (micros(), &mut self.machine);
+        if !machine.is_guarded || machine.lost.is_some() || now < machine.at + WATCH_EVERY {
+            return;
+        }
+        machine.at = now;
+        if let Some(fault) = machine.cables.faults().into_iter().next() {
+            alarm(format_args!(
+                "the machine does not protect the link any more: {fault}"
+            ));
+            machine.lost = Some(fault);
+            self.valve.cut(Cut::Machine);
+        }
+    }
+}
+
+impl Cables {
+    /// All that is wrong, each with its mend.
+    fn faults(&self) -> Vec<String> {
+        let cables: Vec<_> = self.iter().collect();
+        if cables.is_empty() {
+            return vec![];
+        }
+        let mut faults: Vec<_> = cables
+            .iter()
+            .filter_map(|cable| fault_of(&cable.device, cable.index))
+            .collect();
+        // Of `rp_filter` the larger of the two counts: the interface's own is strict, and neither is loose.
+        let mut wanted = vec![("ipv4/conf/all/rp_filter".to_owned(), 0..=1)];
+        for version in ["ipv4", "ipv6"] {
+            wanted.push((format!("{version}/conf/all/forwarding"), 0..=0));
+            for Cable { device, peer, .. } in &cables {
+                wanted.push((format!("{version}/conf/{device}/forwarding"), 0..=0));
+                match version {
+                    "ipv4" => wanted.push((format!("ipv4/conf/{device}/rp_filter"), 1..=1)),
+                    _ if peer.is_ipv4() => wanted.push((format!("ipv6/conf/{device}/disable_ipv6"), 1..=1)),
+                    _ => {}
+                }
+            }
+        }
+        // Where a kernel has no IPv6, it has no settings of it.
+        let has_ipv6 = Path::new("/proc/sys/net/ipv6").exists();
+        for (setting, good) in wanted
+            .into_iter()
+            .filter(|(setting, _)| has_ipv6 || setting.starts_with("ipv4"))
+        {
+            let (path, mend) = (format!("/proc/sys/net/{setting}"), good.end());
+            match std::fs::read_to_string(&path).map(|text| text.trim().parse::<u32>()) {
+                Ok(Ok(found)) if good.contains(&found) => {}
+                Ok(Ok(found)) => faults.push(format!("{path} is {found}: echo {mend} > {path}")),
+                _ => faults.push(format!("{path} cannot be read; it must be {mend}")),
+            }
+        }
+        faults.extend(self.unloaded());
+        faults
+    }
+
+    /// Sends nothing to nobody, over the loopback interface: the rules for these links stop it, and no others do.
+    fn unloaded(&self) -> Option<String> {
+        let mark = self.mark();
+        let send = |port: u16, to: Ipv4Addr| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            tell_drops(&socket)?;
+            socket.send_to(&[], SocketAddrV4::new(to, port))
+        };
+        // Where any other port is closed too, a closed one says nothing.
+        let is_open = |port| send(port, Ipv4Addr::LOCALHOST).is_ok();
+        if !is_open(mark.port()) || !is_open(mark.port() | 1) {
+            let why = "nothing can be sent over lo, so that nobody can tell whether the rules are loaded";
+            return Some(format!(
+                "{why}: ip link set lo up, and let no other firewall stop it"
+            ));
+        }
+        let stopped = |port, by: Errno| {
+            send(port, *mark.ip()).is_err_and(|error| Errno::from_io_error(&error) == Some(by))
+        };
+        let is_loaded = stopped(mark.port(), Errno::PERM) && stopped(mark.port() | 1, Errno::NOBUFS);
+        let why =
+            "the kernel's rules for these links and interfaces are not loaded: weir gate nft | nft -f -";
+        (!is_loaded).then(|| why.to_owned())
+    }
+}
+
+/// Why packets of these links would shift the gate's moments: each reason with what mends it. SPEC 9.2.
+fn disturbances(cables: &Cables) -> Vec<String> {
+    let allowed = sched_getaffinity(None).ok();
+    let is_ours = |&core: &usize| allowed.is_none_or(|allowed| allowed.is_set(core));
+    let cores = (0..CpuSet::MAX_CPU).filter(is_ours).collect();
+    let mut reasons: Vec<_> = cables
+        .iter()
+        .flat_map(|cable| interrupts(Path::new("/"), &cable.device, &cores))
+        .collect();
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
+    let online = online.as_deref().and_then(cpu_list);
+    if cables.iter().next().is_some() && online.is_none_or(|online| online.is_subset(&cores)) {
+        let why = "the gate may run on every core of this machine: give it one of its own (CPUAffinity= in its unit)";
+        reasons.push(why.to_owned());
+    }
+    reasons
+}
+
+/// Microseconds.
+const WATCH_EVERY: u64 = 1_000_000;
