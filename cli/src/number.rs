@@ -2,15 +2,15 @@
 
 /// A number, plain or scientific: `8e9`, `640000`, `1.5e12`; finite and not below zero.
 pub(crate) fn number(text: &str) -> Result<f64, String> {
-    let number: f64 = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no number: write it plain (640000) or scientific (6.4e5)"))?;
+    let number: f64 = text.parse().map_err(|_| no_number(text))?;
     if number.is_nan() {
-        Err(format!("{text:?} is no number: write one"))
+        Err(no_number(text))
     } else if number.is_sign_negative() {
         Err(format!("{text:?} is below zero: leave the sign out"))
     } else if number.is_infinite() {
-        Err(format!("{text:?} is too large to be counted: write a finite number"))
+        Err(format!(
+            "{text:?} is too large to be counted: write a finite number"
+        ))
     } else if number == 0.0 && has_digits(text) {
         Err(format!("{text:?} is too small to be counted: write 0, or more"))
     } else {
@@ -46,7 +46,9 @@ pub(crate) fn count(text: &str) -> Result<u64, String> {
     }
     let number = number(text)?;
     if number.fract() != 0.0 {
-        return Err(format!("{text:?} is no whole number: leave out what is behind the point"));
+        return Err(format!(
+            "{text:?} is no whole number: leave out what is behind the point"
+        ));
     }
     whole(number).ok_or_else(|| too_much(text))
 }
@@ -60,6 +62,10 @@ fn whole(number: f64) -> Option<u64> {
 fn has_digits(text: &str) -> bool {
     let digits = text.split(['e', 'E']).next().unwrap_or_default();
     digits.contains(|digit: char| ('1'..='9').contains(&digit))
+}
+
+fn no_number(text: &str) -> String {
+    format!("{text:?} is no number: write it plain (640000) or scientific (6.4e5)")
 }
 
 fn too_much(text: &str) -> String {
@@ -95,6 +101,9 @@ impl Amount {
             Ok(_) => text,
             Err(_) => text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()),
         };
+        if digits.is_empty() {
+            return Err(no_number(text));
+        }
         let unit = match &text[digits.len()..] {
             "" | "bit" => 1.0,
             "B" => 8.0,

@@ -299,12 +299,18 @@ mod tests {
                 "--weights-bytes 1 --weight-compression 0.5",
                 "--weight-compression",
             ),
-            ("--weights-bytes 1 --tokens-per-day 1e308 --bits-per-token 1e10", "--tokens-per-day"),
+            (
+                "--weights-bytes 1 --tokens-per-day 1e308 --bits-per-token 1e10",
+                "--tokens-per-day",
+            ),
             (
                 "--weights-bytes 1 --sessions-per-month 1e308 --bytes-per-session 1e308",
                 "--bytes-per-session",
             ),
-            ("--weights-bytes 1 --tokens 1e308 --bits-per-token 1e10", "--tokens"),
+            (
+                "--weights-bytes 1 --tokens 1e308 --bits-per-token 1e10",
+                "--tokens",
+            ),
             ("--weights-bytes 1 --link-bps 1e308", "--link-bps"),
         ] {
             let error = args(line).situation().unwrap_err().to_string();
@@ -315,7 +321,10 @@ mod tests {
             ("--weights-bytes inf", "--weights-bytes"),
             ("--weights-bytes NaN", "--weights-bytes"),
             ("--weights-bytes 1 --attacker-share 1.5", "--attacker-share"),
-            ("--weights-bytes 1 --cap-bytes-per-day 1e400", "--cap-bytes-per-day"),
+            (
+                "--weights-bytes 1 --cap-bytes-per-day 1e400",
+                "--cap-bytes-per-day",
+            ),
             ("--weights-bytes 1 --detection-days 0", "--detection-days"),
         ] {
             let words = ["plan"].into_iter().chain(line.split(' '));
