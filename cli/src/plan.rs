@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
-use crate::number::number;
+use crate::number::{number, part, positive};
 use crate::plot::{Axis, Lines, Mark, Series, Spacing, save};
 use crate::table;
 use estimate::{DAYS_A_MONTH, DAYS_A_YEAR, Outflow, Situation};
@@ -18,7 +18,7 @@ use estimate::{DAYS_A_MONTH, DAYS_A_YEAR, Outflow, Situation};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Bytes of the weights
-    #[arg(long, value_name = "N", value_parser = number)]
+    #[arg(long, value_name = "N", value_parser = positive)]
     weights_bytes: f64,
     /// Tokens that the model will say in its life
     #[arg(long, value_name = "N", value_parser = number)]
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = number, requires = "sessions_per_month")]
     bytes_per_session: Option<f64>,
     /// Part of what leaves that an attacker can use, 0 to 1
-    #[arg(long, value_name = "PART", value_parser = number, default_value = "1")]
+    #[arg(long, value_name = "PART", value_parser = part, default_value = "1")]
     attacker_share: f64,
     /// How often smaller the attacker can make the weights: 1 to 100 or so
     #[arg(long, value_name = "TIMES", value_parser = number, default_value = "1")]
@@ -54,10 +54,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = number, default_value = "0")]
     set_back_per_year: f64,
     /// Bits of a block: `meter.block`
-    #[arg(long, value_name = "BITS", value_parser = number, default_value = "1048576")]
+    #[arg(long, value_name = "BITS", value_parser = positive, default_value = "1048576")]
     block: f64,
     /// Days until the attack would be noticed: how much is out by then
-    #[arg(long, value_name = "DAYS", value_parser = number)]
+    #[arg(long, value_name = "DAYS", value_parser = positive)]
     detection_days: Option<f64>,
     /// As one object of JSON
     #[arg(long)]
@@ -84,12 +84,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 impl Args {
     fn situation(&self) -> Result<Situation> {
-        ensure!(self.weights_bytes > 0.0, "--weights-bytes: nothing to guard");
-        ensure!(
-            self.attacker_share <= 1.0,
-            "--attacker-share: {} is above 1",
-            self.attacker_share
-        );
         ensure!(
             self.weight_compression >= 1.0,
             "--weight-compression: {} would make the weights larger",
@@ -99,6 +93,26 @@ impl Args {
         let by_tokens = self.tokens_per_day.map(|tokens| tokens * per_token);
         let by_sessions = self.sessions_per_month.zip(self.bytes_per_session);
         let by_sessions = by_sessions.map(|(sessions, bytes)| sessions * bytes / DAYS_A_MONTH);
+        // Numbers that are finite each can have a product that is not, and would read as "never".
+        for (names, product) in [
+            ("--bits-per-token and --overhead", Some(per_token)),
+            (
+                "--tokens, --bits-per-token and --overhead",
+                self.tokens.map(|tokens| tokens * per_token),
+            ),
+            ("--tokens-per-day and --bits-per-token", by_tokens),
+            ("--sessions-per-month and --bytes-per-session", by_sessions),
+            (
+                "--set-back-per-year and --block",
+                Some(self.set_back_per_year * self.block),
+            ),
+            ("--link-bps", self.link_bps.map(|bits| bits * 86_400.0)),
+        ] {
+            ensure!(
+                product.is_none_or(f64::is_finite),
+                "{names}: together too large to be counted; write smaller numbers"
+            );
+        }
         Ok(Situation {
             weights: self.weights_bytes,
             tokens: self.tokens,
@@ -281,14 +295,40 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         for (line, flag) in [
-            ("--weights-bytes 0", "--weights-bytes"),
-            ("--weights-bytes 1 --attacker-share 1.5", "--attacker-share"),
             (
                 "--weights-bytes 1 --weight-compression 0.5",
                 "--weight-compression",
             ),
+            (
+                "--weights-bytes 1 --tokens-per-day 1e308 --bits-per-token 1e10",
+                "--tokens-per-day",
+            ),
+            (
+                "--weights-bytes 1 --sessions-per-month 1e308 --bytes-per-session 1e308",
+                "--bytes-per-session",
+            ),
+            (
+                "--weights-bytes 1 --tokens 1e308 --bits-per-token 1e10",
+                "--tokens",
+            ),
+            ("--weights-bytes 1 --link-bps 1e308", "--link-bps"),
         ] {
             let error = args(line).situation().unwrap_err().to_string();
+            assert!(error.contains(flag), "{error}");
+        }
+        for (line, flag) in [
+            ("--weights-bytes 0", "--weights-bytes"),
+            ("--weights-bytes inf", "--weights-bytes"),
+            ("--weights-bytes NaN", "--weights-bytes"),
+            ("--weights-bytes 1 --attacker-share 1.5", "--attacker-share"),
+            (
+                "--weights-bytes 1 --cap-bytes-per-day 1e400",
+                "--cap-bytes-per-day",
+            ),
+            ("--weights-bytes 1 --detection-days 0", "--detection-days"),
+        ] {
+            let words = ["plan"].into_iter().chain(line.split(' '));
+            let error = Line::try_parse_from(words).unwrap_err().to_string();
             assert!(error.contains(flag), "{error}");
         }
         let both = "--weights-bytes 1 --tokens-per-day 1 --sessions-per-month 1 --bytes-per-session 1";

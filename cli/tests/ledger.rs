@@ -164,6 +164,29 @@ fn a_ledger_is_begun_read_and_verified() {
     assert!(vault.refused(11, "ledger init", &again).contains("already"));
 }
 
+/// A total that was not meant begins no ledger, and the words say which it was.
+#[test]
+fn totals_that_make_no_sense_begin_no_ledger() {
+    let vault = Vault::without_ledger();
+    fs::write(vault.path("weights"), vec![7; 1000]).unwrap();
+    for (code, total, says) in [
+        (2, "1e30%", "\"1e30%\" is more than the weights"),
+        (2, "101%", "\"101%\" is more than the weights"),
+        (2, "NaN", "\"NaN\" is no number"),
+        (2, "inf", "finite"),
+        (2, "1e20", "\"1e20\" is too much"),
+        (1, "0", "--total: comes to 0 bits"),
+        (1, "0.00001%", "--total: comes to 0 bits"),
+    ] {
+        let said = vault.refused(code, "ledger init", &["--weights", "@weights", "--total", total]);
+        assert!(said.contains("--total") && said.contains(says), "{total}: {said}");
+        assert!(!vault.path("ledger").exists());
+    }
+    vault.done("ledger keygen", &[], &["key"]);
+    vault.done("ledger init", &["--weights", "@weights", "--total", "100%"], &[]);
+    assert_eq!(vault.shown()["total"], 8000);
+}
+
 fn blake3_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }

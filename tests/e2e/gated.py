@@ -30,6 +30,8 @@ class Gate:
         # What outer has had; an empty file begins it.
         self.received = os.path.join(self.folder, "received")
         open(self.received, "xb").close()
+        for path in (self.key, self.received):
+            os.chmod(path, 0o600)
         self.inside, self.outside = (servers.free_port(socket.SOCK_DGRAM) for _ in range(2))
         self.inner_peer, self.outer_peer = (f"udp://127.0.0.1:{port}" for port in (self.inside, self.outside))
         self.process = None

@@ -20,6 +20,7 @@ import kills
 import namespace
 import openai_client
 import servers
+import strangers
 import tap
 import witnesses
 
@@ -178,6 +179,7 @@ TESTS = [
     outer_dies,
     ends_that_differ,
     slow_reader,
+    strangers.crowds,
     badlink.foreign_datagrams,
     badlink.bad_link,
     badlink.no_repeats_left,

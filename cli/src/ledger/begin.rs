@@ -75,6 +75,10 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         _ => bail!("--weights, or --weights-hash and --weights-bytes"),
     };
     let weights_bits = size.checked_mul(8).context("--weights-bytes: too many")?;
+    ensure!(
+        weights_bits > 0,
+        "the weights have no bytes: name the file, or the size, of a model"
+    );
     let operators = args
         .operator
         .iter()
@@ -88,6 +92,16 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
     );
     let cap = |limit, amount: Amount| -> Result<Cap> {
         let bits = amount.bits(Some(weights_bits))?;
+        // A limit may fall to 0 later, and then nothing leaves; a ledger that begins so was not meant.
+        let name = if limit == Limit::Total {
+            "--total"
+        } else {
+            "--window"
+        };
+        ensure!(
+            bits > 0,
+            "{name}: comes to 0 bits, and nothing would ever leave: write more"
+        );
         Ok(Cap { limit, bits })
     };
     let mut caps = vec![
