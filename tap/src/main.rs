@@ -25,7 +25,6 @@ use std::{fs, io, thread};
 
 use anyhow::{Context as _, Error, Result};
 use clap::Parser;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
 use count::{Compare, Count};
 use hold::{DOWN, NOT_DOWN, caught, hold};
@@ -35,8 +34,7 @@ use state::State;
 
 /// Counts the frames that come in on an interface, and takes it down at a cap
 ///
-/// Sets the interface up once it listens, and takes it down however it ends. Exit codes: 0 after a signal (TERM, INT, HUP,
-/// QUIT); 2 if it was called wrongly; 3 if it took the interface down for a reason of its own, or could not write its state;
+/// Sets the interface up once it listens, and takes it down however it ends. Exit codes: 0 after a signal; 2 if it was called wrongly; 3 if it took the interface down for a reason of its own, or could not write its state;
 /// 4 if it could not take it down.
 #[derive(Debug, Parser)]
 #[command(name = "weir-tap", version)]
@@ -113,7 +111,7 @@ struct Watch {
 impl Watch {
     fn begin(args: &Args, link: &Link) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        for signal in (1..=64).filter(|signal| !LEFT.contains(signal)) {
             signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals")?;
         }
         if let Some(path) = &args.index {
@@ -232,6 +230,9 @@ fn say(words: &str) {
 const LOOK: Duration = Duration::from_millis(100);
 /// Time in which all is read that a socket's buffer can hold, and in which the link is held down.
 const DRAIN: Duration = Duration::from_millis(500);
+/// Signals that end no program (CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH), cannot be taken (KILL), are faults (ILL, BUS, FPE, SEGV), or
+/// are ignored or the C library's own (PIPE, 32, 33).
+const LEFT: [i32; 16] = [4, 7, 8, 9, 11, 13, 17, 18, 19, 20, 21, 22, 23, 28, 32, 33];
 /// Looks of the loop. There must be one between two beats; after so many without one it hangs.
 static BEATS: AtomicU64 = AtomicU64::new(0);
 const BEAT: Duration = Duration::from_secs(1);

@@ -63,6 +63,7 @@ impl Machine {
     pub(super) fn status(&self) -> String {
         match (&self.lost, self.is_guarded) {
             (Some(lost), _) => format!("lost: {lost}"),
+            (None, true) if self.cables.iter().next().is_none() => "none: no link over a network".to_owned(),
             (None, true) => "on".to_owned(),
             (None, false) => "NONE: started with --unprotected".to_owned(),
         }

@@ -109,8 +109,9 @@ impl Gate {
         let rules = config.rules()?;
         let tick = u64::from(rules.parameters.tick);
         let (from, to) = config.addresses()?;
-        let inside = Socket::open_on(&from, config.inside.device.as_deref()).context("inside")?;
+        // Counting begins first: what comes in between is a stray too many, and hides none.
         let traffic = config.inside.device.as_deref().map(Traffic::open).transpose()?;
+        let inside = Socket::open_on(&from, config.inside.device.as_deref()).context("inside")?;
         let (limits, longest) = (config.limits(outer.cost())?, rules.parameters.mtu.into());
         let governor = config.meter.governor(outer.cost(), limits, longest, had)?;
         match governor.ledger() {
@@ -234,7 +235,7 @@ impl Gate {
         let _ = result; // `report` looks at the valve.
         // The disk has until the next tick.
         self.governor.prepare(micros());
-        let (late, ticks) = (began - leaves, self.valve.counters().ticks);
+        let (late, ticks) = (began.saturating_sub(leaves), self.valve.counters().ticks);
         host.latest = host.latest.max(late);
         host.late += u64::from(late > LATE);
         let next = (began / 1_000 / self.tick + 1) * self.tick;

@@ -17,7 +17,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    /// To be called when the link is open, so that all that is counted from now on is either the link's or a stray.
+    /// To be called before the link is opened, so that the link's socket gets nothing that is not counted.
     pub(super) fn open(device: &str) -> anyhow::Result<Self> {
         let open = || {
             let received = Received::open(device)?;
