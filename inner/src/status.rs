@@ -74,6 +74,8 @@ impl Status {
         let per_token = |bits: f64| format!("{:.3}", bits / tokens.max(1) as f64);
         let (spent, wire) = (governor.counters(), pump.session().counters());
         tracing::info!(
+            // By our own clock, so that the log does not limit it: `weir_setup::log`.
+            target: "weir_inner::clock",
             seconds = now.micros() / 1_000_000,
             frames,
             tokens,
