@@ -8,7 +8,7 @@ use weir_model::{Kernel, Kv, Model, Options, Predict, Slot, embedded};
 
 fn model(kernel: Kernel, context: usize, kv: Kv) -> Model {
     let options = Options {
-        kernel: Some(kernel),
+        kernel,
         threads: 1,
         kv_tokens: 64 * context,
         max_context: context,

@@ -8,7 +8,7 @@ use weir_codec::coder::Encoder;
 use weir_codec::noise::Noise;
 use weir_codec::winner::Predictor;
 use weir_codec::{Sampler, Sampling};
-use weir_model::math::{Top, Weights};
+use weir_exact::{Top, Weights};
 
 /// The integer weights of all tokens: the CDF before it is cut to candidates.
 fn cdf(criterion: &mut Criterion) {

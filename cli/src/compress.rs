@@ -92,9 +92,10 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
         missing: missing.len() as u64,
     };
     let bar = progress::bar(header.tokens, "Compressing", "tokens");
-    let mut code = Vec::new();
+    let (kernel, mut code) = (model.info().kernel, Vec::new());
     let stats = stream::compress(
         &mut model,
+        kernel,
         span(&header),
         header.start,
         &tokens,
@@ -151,9 +152,10 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     );
     let count = usize::try_from(header.tokens).context("the file is too large for this machine")?;
     let bar = progress::bar(header.tokens, "Decompressing", "tokens");
-    let mut bytes = 0;
+    let (kernel, mut bytes) = (model.info().kernel, 0);
     let tokens = stream::decompress(
         &mut model,
+        kernel,
         span(&header),
         header.start,
         code,

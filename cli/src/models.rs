@@ -14,17 +14,8 @@ pub(crate) struct Machine {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
     /// Kernel of the model: auto, reference, portable, avx2 or avx512; all give the same bits
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = choice)]
-    kernel: Choice,
-}
-
-/// A kernel, or whatever is fastest here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Choice(pub(crate) Option<Kernel>);
-
-/// A kernel by its name, for flags.
-pub(crate) fn choice(name: &str) -> Result<Choice> {
-    kernel(name).map(Choice)
+    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = kernel)]
+    kernel: Kernel,
 }
 
 /// A kind of keys and values by its name, for flags.
@@ -39,7 +30,7 @@ impl Machine {
         let default = Options::default();
         let threads = self.threads.map_or(default.threads, usize::from);
         Options {
-            kernel: self.kernel.0,
+            kernel: self.kernel,
             threads,
             kv_tokens,
             max_context,

@@ -12,7 +12,7 @@ use std::io::Read;
 use weir_codec::noise::Noise;
 use weir_codec::winner::Predictor;
 use weir_codec::{Sampler, Sampling};
-use weir_model::Kernel;
+use weir_exact::Kernel;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     };
     let (lengths, vocab) = answers(&std::fs::read_to_string(format!("{out}.jsonl"))?)?;
 
-    let kernel = Kernel::choose(None)?;
+    let kernel = Kernel::detect();
     let (mut sampler, mut predictor) = (Sampler::new(kernel), Predictor::new(kernel));
     let (mut tokens, mut coded, mut plain, mut escapes) = (0u32, 0.0, 0.0, 0u32);
     let (mut p, mut q) = (vec![0.0; vocab], vec![0.0; vocab]);

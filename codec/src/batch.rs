@@ -1,6 +1,6 @@
 //! What encoder and decoder of a batch keep alike: live slots, what was learned, the digest.
 
-use weir_model::{Kernel, Predict, Slot, Token};
+use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder::Interval;
@@ -119,12 +119,12 @@ pub(crate) struct Batch<P> {
 }
 
 impl<P: Predict> Batch<P> {
-    pub(crate) fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
+    pub(crate) fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
         Self {
             model,
             vocabulary,
             slots: [const { None }; MAX_SLOTS],
-            predictor: Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable)),
+            predictor: Predictor::new(kernel),
             framing: Framing::new(settings.full.clamp(1, MAX_COUNT as u8)),
             retokenized: settings.retokenized,
             digest: 0,

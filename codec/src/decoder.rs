@@ -1,6 +1,6 @@
 //! Outer's side: one code per frame back to the tokens of all live slots.
 
-use weir_model::{Predict, Slot, Token};
+use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::batch::{Batch, End};
@@ -79,8 +79,8 @@ struct Part {
 
 impl<P: Predict> Decoder<P> {
     /// A batch without live slots; everything as given to the encoder.
-    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
-        let batch = Batch::new(model, vocabulary, settings);
+    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
+        let batch = Batch::new(model, vocabulary, settings, kernel);
         Self {
             batch,
             inlet: Inlet::default(),

@@ -1,6 +1,6 @@
 //! Inner's side: the tokens of all live slots to one code per frame.
 
-use weir_model::{Predict, Slot, Token};
+use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::batch::Batch;
@@ -66,8 +66,9 @@ struct Planned {
 
 impl<P: Predict> Encoder<P> {
     /// A batch without live slots. `model` is the weak model, with `vocabulary` of its tokenizer.
-    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings) -> Self {
-        let batch = Batch::new(model, vocabulary, settings);
+    /// `kernel` says which code passes over the vocabulary; no choice changes a bit.
+    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
+        let batch = Batch::new(model, vocabulary, settings, kernel);
         Self {
             batch,
             coder: coder::Encoder::default(),

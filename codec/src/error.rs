@@ -7,7 +7,7 @@ use crate::query::MAX_COUNT;
 pub enum Error {
     /// The weak model refused or failed.
     #[error("weak model: {0}")]
-    Model(#[from] weir_model::Error),
+    Model(#[from] weir_exact::Error),
     /// The model gave a logit that is infinite or not a number.
     #[error("a logit is not finite")]
     NotFinite,
@@ -87,9 +87,9 @@ pub enum Error {
 
 impl Error {
     /// What the model's arithmetic says of logits.
-    pub(crate) fn of_logits(error: weir_model::Error) -> Self {
+    pub(crate) fn of_logits(error: weir_exact::Error) -> Self {
         match error {
-            weir_model::Error::NotFinite => Self::NotFinite,
+            weir_exact::Error::NotFinite => Self::NotFinite,
             other => Self::Model(other),
         }
     }

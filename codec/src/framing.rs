@@ -1,6 +1,6 @@
 //! The symbols of a frame that are not tokens, and the one door through which all symbols pass (SPEC 4.8).
 
-use weir_model::Token;
+use weir_exact::Token;
 
 use crate::coder;
 use crate::query::MAX_COUNT;

@@ -6,6 +6,7 @@ use crate::query::{Query, Sampling, Settings};
 use crate::stream::{Window, compress, decompress};
 use crate::testing::{Markov, letters};
 use crate::{Answer, Decoder, Encoder, End, Error, Offer, Step};
+use weir_exact::Kernel;
 
 const VOCAB: usize = 300;
 const SLOTS: u8 = 4;
@@ -41,8 +42,8 @@ fn settings(data: &[u8]) -> (Settings, &[u8]) {
 pub fn decode(data: &[u8]) {
     let (settings, mut rest) = settings(data);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
-    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings);
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings, Kernel::detect());
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings, Kernel::detect());
     for slot in 0..SLOTS {
         encoder.open(slot, &query(slot)).expect("the model has room");
         decoder.open(slot, &query(slot)).expect("the model has room");
@@ -94,8 +95,18 @@ pub fn pieces(data: &[u8]) {
     };
     let len = 9 + usize::from(len % 64);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default());
-    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(
+        Markov::new(VOCAB),
+        vocabulary.clone(),
+        Settings::default(),
+        Kernel::detect(),
+    );
+    let mut decoder = Decoder::new(
+        Markov::new(VOCAB),
+        vocabulary,
+        Settings::default(),
+        Kernel::detect(),
+    );
     for slot in 0..SLOTS {
         encoder.open(slot, &query(slot)).expect("the model has room");
         decoder.open(slot, &query(slot)).expect("the model has room");
@@ -184,8 +195,8 @@ fn offer(answer: &Answer) -> (u8, Offer<'_>) {
 pub fn roundtrip(data: &[u8]) {
     let (settings, data) = settings(data);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
-    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings);
+    let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings, Kernel::detect());
+    let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings, Kernel::detect());
     let mut bytes = data.iter().copied();
     let mut next = || bytes.next().map(usize::from);
     loop {
@@ -242,11 +253,19 @@ pub fn stream(data: &[u8]) {
     let window = Window { size: 16, overlap: 5 };
     let (mut model, count) = (Markov::new(VOCAB), usize::from(count));
     let each = &mut |_| ControlFlow::Continue(());
-    match decompress(&mut model, window, 0, code, count, each) {
+    match decompress(&mut model, Kernel::detect(), window, 0, code, count, each) {
         Ok(tokens) => {
             let mut again = Vec::new();
-            compress(&mut model, window, 0, &tokens, &mut again, &mut |_| {})
-                .expect("what was decoded can be coded");
+            compress(
+                &mut model,
+                Kernel::detect(),
+                window,
+                0,
+                &tokens,
+                &mut again,
+                &mut |_| {},
+            )
+            .expect("what was decoded can be coded");
             let len = code
                 .iter()
                 .rposition(|&byte| byte != 0)

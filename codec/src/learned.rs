@@ -1,6 +1,6 @@
 //! The experts and their weights: where these start and how they follow what has crossed (SPEC 4.7).
 
-use weir_model::math;
+use weir_exact;
 
 use crate::query::Sampling;
 use crate::winner::{History, Parts};
@@ -72,7 +72,7 @@ impl Origin {
             Self::Greedy | Self::Unknown => (a, 0.0),
             Self::Open | Self::Filtered => (a, b * temperature),
             Self::Blended => (a + b * ((1.0 - tau) / tau), b * temperature / tau),
-            Self::Kept => (a, a * b * -math::ln(f64::from(tau)) as f32),
+            Self::Kept => (a, a * b * -weir_exact::ln(f64::from(tau)) as f32),
         })
     }
 

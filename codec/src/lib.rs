@@ -16,6 +16,7 @@
 //! ```
 //! use weir_codec::testing::{Markov, letters};
 //! use weir_codec::{Decoder, Encoder, Offer, Query, Sampler, Sampling, Settings};
+//! use weir_exact::Kernel;
 //!
 //! // A query: its seed is public, and all of the sampler's randomness comes from it.
 //! let query = Query {
@@ -27,7 +28,7 @@
 //! };
 //!
 //! // Inside: the strong model's next ten tokens.
-//! let (mut strong, mut sampler) = (Markov::new(1000).relative(1), Sampler::default());
+//! let (mut strong, mut sampler) = (Markov::new(1000).relative(1), Sampler::new(Kernel::detect()));
 //! let mut context = query.prompt.clone();
 //! for position in 0..10 {
 //!     let logits = strong.logits(&context);
@@ -38,14 +39,14 @@
 //! // Inside: one frame of at most 1400 bytes.
 //! let weak = Markov::new(1000);
 //! let vocabulary = letters(1000, 999);
-//! let mut encoder = Encoder::new(weak.clone(), vocabulary.clone(), Settings::default());
+//! let mut encoder = Encoder::new(weak.clone(), vocabulary.clone(), Settings::default(), Kernel::detect());
 //! encoder.open(0, &query)?;
 //! let mut code = Vec::new();
 //! let sealed = encoder.frame(1, &[(0, Offer::Tokens(tokens))], 1400, &mut code)?;
 //! assert_eq!(sealed.coded, [(0, 10)]);
 //!
 //! // Outside: the same tokens.
-//! let mut decoder = Decoder::new(weak, vocabulary, Settings::default());
+//! let mut decoder = Decoder::new(weak, vocabulary, Settings::default(), Kernel::detect());
 //! let begun = decoder.begin(&code)?;
 //! assert_eq!(begun.taken_in, 1); // the query: both ends open its slot here
 //! decoder.open(0, &query)?;
@@ -82,5 +83,5 @@ pub use decoder::{Answer, Begun, Decoded, Decoder, Step};
 pub use encoder::{Encoder, Offer, Sealed};
 pub use error::Error;
 pub use query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
-pub use sampler::{Sampler, sample};
+pub use sampler::Sampler;
 pub use stats::{FrameStats, SlotStats};

@@ -1,7 +1,7 @@
 //! Seeded noise: one Gumbel variate for every (seed, position, token) (SPEC 4.4).
 
-use weir_model::math::{self, chacha::Words};
-use weir_model::{Kernel, Token};
+use weir_exact::chacha::Words;
+use weir_exact::{Kernel, Token};
 
 use crate::query::Seed;
 
@@ -48,7 +48,7 @@ impl Noise {
 
     /// Gumbel variate of `token`.
     pub fn gumbel(&self, token: Token) -> f64 {
-        -math::ln(exponential(self.word(token)))
+        -weir_exact::ln(exponential(self.word(token)))
     }
 
     /// Gumbel variates of several tokens; `scratch` is only room to work in.
@@ -65,7 +65,9 @@ impl Noise {
         self.low.gather(kernel, tokens, &mut scratch.low);
         out.clear();
         let words = scratch.high.iter().zip(&scratch.low);
-        out.extend(words.map(|(&high, &low)| -math::ln(exponential(u64::from(high) << 32 | u64::from(low)))));
+        out.extend(
+            words.map(|(&high, &low)| -weir_exact::ln(exponential(u64::from(high) << 32 | u64::from(low)))),
+        );
     }
 
     /// The stream of the words' upper halves.
@@ -85,8 +87,8 @@ pub(crate) struct Scratch {
 pub fn exponential(word: u64) -> f64 {
     const UNIT: f64 = 1.0 / 18_446_744_073_709_551_616.0;
     if word < 1 << 62 {
-        -math::ln_1p(-((word as f64 + 0.5) * UNIT))
+        -weir_exact::ln_1p(-((word as f64 + 0.5) * UNIT))
     } else {
-        -math::ln((!word as f64 + 0.5) * UNIT)
+        -weir_exact::ln((!word as f64 + 0.5) * UNIT)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_model::Token;
+use weir_exact::Token;
 
 use crate::Error;
 

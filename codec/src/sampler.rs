@@ -1,7 +1,7 @@
 //! The strong model's sampler: which token wins, given logits and the seeded noise (SPEC 4.5).
 
-use weir_model::math::{self, Top, Weights, chacha::Race};
-use weir_model::{Kernel, Token};
+use weir_exact::{Kernel, Token};
+use weir_exact::{Top, Weights, chacha::Race};
 
 use crate::Error;
 use crate::noise::{Noise, Scratch};
@@ -14,8 +14,10 @@ const SEEDED: usize = 32;
 ///
 /// ```
 /// use weir_codec::{Sampler, Sampling};
+/// use weir_exact::Kernel;
+///
 /// let logits = [0.5, 2.0, 1.0];
-/// let mut sampler = Sampler::default();
+/// let mut sampler = Sampler::new(Kernel::detect());
 /// assert_eq!(sampler.sample(&logits, &Sampling::GREEDY, &[0; 16], 0)?, 1);
 /// let one = sampler.sample(&logits, &Sampling::at(1.0), &[7; 16], 3)?;
 /// assert_eq!(one, sampler.sample(&logits, &Sampling::at(1.0), &[7; 16], 3)?);
@@ -30,13 +32,6 @@ pub struct Sampler {
     noise: Scratch,
     gumbels: Vec<f64>,
     blend: Vec<f32>,
-}
-
-impl Default for Sampler {
-    /// With the kernel that `WEIR_KERNEL` names or the fastest there is.
-    fn default() -> Self {
-        Self::new(Kernel::choose(None).unwrap_or(Kernel::Portable))
-    }
 }
 
 impl Sampler {
@@ -133,7 +128,7 @@ impl Sampler {
         let kept = self.sample(weak, &lossless, seed, position)?;
         let best = self.sample(strong, &lossless, seed, position)?;
         let behind = f64::from(strong[kept as usize]) - f64::from(strong[best as usize]);
-        Ok(if behind >= math::ln(f64::from(tau)) {
+        Ok(if behind >= weir_exact::ln(f64::from(tau)) {
             kept
         } else {
             best
@@ -229,12 +224,4 @@ impl Last {
         let logit = logits[id as usize];
         logit > self.logit || (logit == self.logit && id <= self.id)
     }
-}
-
-/// [`Sampler::sample`] with buffers of its own: convenient, not fast.
-///
-/// # Errors
-/// As [`Sampler::sample`].
-pub fn sample(logits: &[f32], sampling: &Sampling, seed: &Seed, position: u32) -> Result<Token, Error> {
-    Sampler::default().sample(logits, sampling, seed, position)
 }

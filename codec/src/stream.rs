@@ -9,7 +9,7 @@ mod ngram;
 
 use core::ops::ControlFlow;
 
-use weir_model::{Kernel, Predict, Slot, Token};
+use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder;
@@ -37,13 +37,14 @@ const PASS: usize = 64;
 /// use core::ops::ControlFlow;
 /// use weir_codec::stream::{Window, compress, decompress};
 /// use weir_codec::testing::Markov;
+/// use weir_exact::Kernel;
 ///
 /// let window = Window { size: 128, overlap: 32 };
 /// let tokens: Vec<u32> = (0..500).map(|i| i * i % 300).collect();
 /// let mut code = Vec::new();
-/// compress(&mut Markov::new(300), window, 0, &tokens, &mut code, &mut |_| {})?;
+/// compress(&mut Markov::new(300), Kernel::detect(), window, 0, &tokens, &mut code, &mut |_| {})?;
 /// let all = &mut |_| ControlFlow::Continue(());
-/// let back = decompress(&mut Markov::new(300), window, 0, &code, tokens.len(), all)?;
+/// let back = decompress(&mut Markov::new(300), Kernel::detect(), window, 0, &code, tokens.len(), all)?;
 /// assert_eq!(back, tokens);
 /// # Ok::<(), weir_codec::Error>(())
 /// ```
@@ -52,6 +53,7 @@ const PASS: usize = 64;
 /// [`Error::Window`] for a window that the model cannot hold, [`Error::Token`], or the model's.
 pub fn compress<P: Predict>(
     model: &mut P,
+    kernel: Kernel,
     window: Window,
     start: Token,
     tokens: &[Token],
@@ -67,7 +69,7 @@ pub fn compress<P: Predict>(
         return Err(Error::Token { token, vocab });
     }
     let mut coder = coder::Encoder::default();
-    let mut reader = Reader::new(model, window, start)?;
+    let mut reader = Reader::new(model, kernel, window, start)?;
     let mut done = 0;
     while done < tokens.len() {
         let pass = &tokens[done..tokens.len().min(done + PASS)];
@@ -85,6 +87,7 @@ pub fn compress<P: Predict>(
 /// otherwise as there.
 pub fn decompress<P: Predict>(
     model: &mut P,
+    kernel: Kernel,
     window: Window,
     start: Token,
     code: &[u8],
@@ -96,7 +99,7 @@ pub fn decompress<P: Predict>(
         return Err(Error::Token { token: start, vocab });
     }
     let mut coder = coder::Decoder::new(code);
-    let mut reader = Reader::new(model, window, start)?;
+    let mut reader = Reader::new(model, kernel, window, start)?;
     // Memory grows with what is decoded.
     let mut tokens = Vec::new();
     while tokens.len() < count {
@@ -128,7 +131,7 @@ struct Reader<'a, P: Predict> {
 }
 
 impl<'a, P: Predict> Reader<'a, P> {
-    fn new(model: &'a mut P, window: Window, start: Token) -> Result<Self, Error> {
+    fn new(model: &'a mut P, kernel: Kernel, window: Window, start: Token) -> Result<Self, Error> {
         let max_context = model.max_context();
         if window.overlap >= window.size || window.size > max_context {
             return Err(Error::Window {
@@ -138,7 +141,7 @@ impl<'a, P: Predict> Reader<'a, P> {
             });
         }
         let slot = model.open()?;
-        let predictor = Predictor::new(Kernel::choose(None).unwrap_or(Kernel::Portable));
+        let predictor = Predictor::new(kernel);
         let mixer = Mixer::new();
         let (recent, stats) = (Vec::new(), SlotStats::default());
         Ok(Self {

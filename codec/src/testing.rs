@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_model::{Error, Predict, Slot, Token};
+use weir_exact::{Error, Predict, Slot, Token};
 
 use crate::query::Vocabulary;
 

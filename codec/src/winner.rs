@@ -14,8 +14,8 @@ mod parts;
 mod rest;
 mod widths;
 
-use weir_model::math::{self, ONE, Weights};
-use weir_model::{Kernel, Token};
+use weir_exact::{Kernel, Token};
+use weir_exact::{ONE, Weights};
 
 use crate::Error;
 use crate::learned::{EXPERTS, Learned, Origin, PLAIN, SHARPNESS};
@@ -339,10 +339,10 @@ impl Predictor {
                 (None, Some((a, b))) => ((a, logit), (b, gumbel)),
                 (None, None) => continue,
             };
-            let sum = math::expert(self.kernel, (x.0, x.1), (y.0, y.1), votes);
+            let sum = weir_exact::expert(self.kernel, (x.0, x.1), (y.0, y.1), votes);
             self.sums[k] = sum as f32;
             escape += weights[k];
-            math::add_scaled(
+            weir_exact::add_scaled(
                 self.kernel,
                 weights[k] * (1.0 - self.escape) * (ONE as f32 / sum as f32),
                 votes,
@@ -350,7 +350,7 @@ impl Predictor {
             );
         }
         let factor = weights[PLAIN] * (ONE as f32 / self.weights.sum as f32);
-        math::add_scaled(self.kernel, factor, plain, &mut self.mix);
+        weir_exact::add_scaled(self.kernel, factor, plain, &mut self.mix);
         let escape = escape * self.escape * ONE as f32 + factor * self.outside as f32;
         self.widths.set(
             self.mix.iter().map(|&mix| mix as u32),
@@ -402,7 +402,7 @@ pub fn beside_network(
     let mut total = weights[PLAIN];
     for (k, &weight) in weights[..PLAIN].iter().enumerate() {
         if let Some((a, b)) = origin.blend(k, sampling) {
-            let sum = math::expert(kernel, (a, logit), (b, gumbel), &mut votes);
+            let sum = weir_exact::expert(kernel, (a, logit), (b, gumbel), &mut votes);
             likelihood += weight * (votes[i] as f32 / sum as f32);
             total += weight;
         }

@@ -2,7 +2,7 @@
 
 use weir_codec::testing::{Markov, letters};
 use weir_codec::{Decoder, Encoder, End, Error, Offer, Query, Sampler, Sampling, Settings};
-use weir_model::Token;
+use weir_exact::{Kernel, Token};
 
 const END: Token = 5;
 
@@ -18,7 +18,7 @@ impl Strong {
         Self {
             model: Markov::new(vocab).relative(1),
             weak: Markov::new(vocab),
-            sampler: Sampler::default(),
+            sampler: Sampler::new(Kernel::detect()),
         }
     }
 
@@ -72,8 +72,8 @@ impl Pair {
         let settings = Settings::default();
         let vocabulary = letters(vocab, END);
         Self {
-            encoder: Encoder::new(Markov::new(vocab), vocabulary.clone(), settings),
-            decoder: Decoder::new(Markov::new(vocab), vocabulary, settings),
+            encoder: Encoder::new(Markov::new(vocab), vocabulary.clone(), settings, Kernel::detect()),
+            decoder: Decoder::new(Markov::new(vocab), vocabulary, settings, Kernel::detect()),
             waiting: vec![None; 128],
             got: vec![Vec::new(); 128],
         }
@@ -247,8 +247,18 @@ fn frames_of_nothing_are_empty() {
 #[test]
 fn refused_failed_cancelled() {
     let vocabulary = letters(300, END);
-    let mut encoder = Encoder::new(Markov::new(300), vocabulary.clone(), Settings::default());
-    let mut decoder = Decoder::new(Markov::new(300), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(
+        Markov::new(300),
+        vocabulary.clone(),
+        Settings::default(),
+        Kernel::detect(),
+    );
+    let mut decoder = Decoder::new(
+        Markov::new(300),
+        vocabulary,
+        Settings::default(),
+        Kernel::detect(),
+    );
     for slot in [0, 1, 2, 127] {
         encoder.open(slot, &query(slot, 1.0)).unwrap();
         decoder.open(slot, &query(slot, 1.0)).unwrap();
@@ -292,7 +302,12 @@ fn refused_failed_cancelled() {
 
 #[test]
 fn misuse_is_told_and_harmless() {
-    let mut encoder = Encoder::new(Markov::new(300), letters(300, END), Settings::default());
+    let mut encoder = Encoder::new(
+        Markov::new(300),
+        letters(300, END),
+        Settings::default(),
+        Kernel::detect(),
+    );
     encoder.open(3, &query(1, 1.0)).unwrap();
     let mut out = Vec::new();
     let mut frame = |taken, offers: &[(u8, Offer<'_>)], limit| encoder.frame(taken, offers, limit, &mut out);
@@ -387,7 +402,12 @@ fn damaged_codes_never_panic() {
     let mut strong = Strong::new(400);
     let (q, vocabulary) = (query(1, 1.0), letters(400, END));
     let answer = strong.answer(&q, 20);
-    let mut encoder = Encoder::new(Markov::new(400), vocabulary.clone(), Settings::default());
+    let mut encoder = Encoder::new(
+        Markov::new(400),
+        vocabulary.clone(),
+        Settings::default(),
+        Kernel::detect(),
+    );
     encoder.open(0, &q).unwrap();
     let mut code = Vec::new();
     let sealed = encoder
@@ -401,7 +421,12 @@ fn damaged_codes_never_panic() {
         } else {
             bad.truncate(at - code.len() * 8);
         }
-        let mut decoder = Decoder::new(Markov::new(400), vocabulary.clone(), Settings::default());
+        let mut decoder = Decoder::new(
+            Markov::new(400),
+            vocabulary.clone(),
+            Settings::default(),
+            Kernel::detect(),
+        );
         let begun = decoder.begin(&bad).unwrap();
         decoder.open(0, &q).unwrap();
         match decoder.finish(begun) {
@@ -432,8 +457,8 @@ fn retokenized_answers_do_not_look_at_the_seed() {
         };
         let answer = Strong::new(300).answer(&query, 10);
         let (mut encoder, mut decoder) = (
-            Encoder::new(Markov::new(300), letters(300, END), settings),
-            Decoder::new(Markov::new(300), letters(300, END), settings),
+            Encoder::new(Markov::new(300), letters(300, END), settings, Kernel::detect()),
+            Decoder::new(Markov::new(300), letters(300, END), settings, Kernel::detect()),
         );
         // Tokens of one seed, said to be of another.
         let other = Query {
@@ -469,7 +494,7 @@ fn retokenized_answers_do_not_look_at_the_seed() {
             retokenized,
             ..Settings::default()
         };
-        let mut encoder = Encoder::new(Markov::new(300), letters(300, END), settings);
+        let mut encoder = Encoder::new(Markov::new(300), letters(300, END), settings, Kernel::detect());
         let query = Query {
             seed: [seed; 16],
             ..query(0, 1.0)

@@ -2,7 +2,7 @@
 
 use weir_codec::testing::{Markov, letters};
 use weir_codec::{Decoder, Encoder, Offer, Query, Sampling, Settings};
-use weir_model::Token;
+use weir_exact::{Kernel, Token};
 
 /// Tokens of a large vocabulary, that of Qwen2.5.
 const VOCAB: usize = 151_936;
@@ -33,7 +33,7 @@ fn a_session_of_128_answers_takes_less_than_64_megabytes() {
     let offers: Vec<_> = (0..128).map(|slot| (slot, Offer::Tokens(&tokens))).collect();
 
     let before = resident("VmRSS:");
-    let mut encoder = Encoder::new(model(), vocabulary.clone(), Settings::default());
+    let mut encoder = Encoder::new(model(), vocabulary.clone(), Settings::default(), Kernel::detect());
     (0..128).for_each(|slot| encoder.open(slot, &query(slot)).unwrap());
     let mut codes = Vec::new();
     for taken_in in [128, 0, 0] {
@@ -45,7 +45,7 @@ fn a_session_of_128_answers_takes_less_than_64_megabytes() {
     let encoding = resident("VmHWM:").saturating_sub(before);
 
     let before = resident("VmRSS:");
-    let mut decoder = Decoder::new(model(), vocabulary, Settings::default());
+    let mut decoder = Decoder::new(model(), vocabulary, Settings::default(), Kernel::detect());
     for code in &codes {
         let begun = decoder.begin(code).unwrap();
         (0..begun.taken_in as u8).for_each(|slot| decoder.open(slot, &query(slot)).unwrap());

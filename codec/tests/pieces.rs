@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use proptest::prelude::*;
 use weir_codec::testing::{Markov, letters};
 use weir_codec::{Decoder, Encoder, End, Error, Offer, Query, Sampling, Settings, Step};
-use weir_model::Token;
+use weir_exact::{Kernel, Token};
 
 const VOCAB: usize = 300;
 const END: Token = 5;
@@ -40,8 +40,18 @@ impl Line {
     fn new(len: usize) -> Self {
         let vocabulary = letters(VOCAB, END);
         Self {
-            encoder: Encoder::new(Markov::new(VOCAB), vocabulary.clone(), Settings::default()),
-            decoder: Decoder::new(Markov::new(VOCAB), vocabulary, Settings::default()),
+            encoder: Encoder::new(
+                Markov::new(VOCAB),
+                vocabulary.clone(),
+                Settings::default(),
+                Kernel::detect(),
+            ),
+            decoder: Decoder::new(
+                Markov::new(VOCAB),
+                vocabulary,
+                Settings::default(),
+                Kernel::detect(),
+            ),
             len,
             opening: VecDeque::new(),
             untold: 0,
@@ -324,7 +334,12 @@ fn segments_that_no_decoder_takes_are_refused() {
 
 #[test]
 fn bytes_that_no_encoder_writes_are_refused() {
-    let mut decoder = Decoder::new(Markov::new(VOCAB), letters(VOCAB, END), Settings::default());
+    let mut decoder = Decoder::new(
+        Markov::new(VOCAB),
+        letters(VOCAB, END),
+        Settings::default(),
+        Kernel::detect(),
+    );
     decoder.piece(&[0xff; 40], 40).unwrap();
     assert!(matches!(decoder.advance(), Err(Error::NotCanonical)));
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use weir_codec::noise::{Noise, exponential};
 use weir_codec::testing::Markov;
 use weir_codec::{Sampler, Sampling, Seed};
+use weir_exact::Kernel;
 
 fn seed(n: u64) -> Seed {
     let mut seed = [0; 16];
@@ -39,7 +40,7 @@ fn softmax(logits: &[f32], temperature: f64) -> Vec<f64> {
 #[test]
 fn a_million_draws_follow_p() {
     let logits: Vec<f32> = (0..24).map(|i| (i as f32 * 0.7).sin() * 2.0).collect();
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     for (temperature, draws) in [(1.0, 1_000_000), (0.5, 100_000)] {
         let sampling = Sampling::at(temperature);
         let mut counts = [0; 24];
@@ -63,7 +64,7 @@ fn neighbours_are_independent() {
     let logits = [0.0f32, 0.5, -0.3, 0.2];
     let p = softmax(&logits, 1.0);
     let pairs: Vec<f64> = p.iter().flat_map(|a| p.iter().map(move |b| a * b)).collect();
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let mut draw = |n: u64, position: u32| {
         sampler
             .sample(&logits, &Sampling::at(1.0), &seed(n), position)
@@ -84,7 +85,7 @@ fn neighbours_are_independent() {
 #[test]
 fn code_length_is_entropy() {
     let mut model = Markov::new(3000);
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let (mut sum, mut variance, n) = (0.0, 0.0, 1500);
     for i in 0..n {
         let logits = model.logits(&[i, 3]);
@@ -115,7 +116,7 @@ fn by_the_book(logits: &[f32], sampling: &Sampling, seed: &Seed, position: u32) 
     if sampling.top_k > 0 {
         order.truncate(sampling.top_k as usize);
     }
-    let weight = |i: &usize| weir_model::math::exp_weight((logits[*i] - max) * scale);
+    let weight = |i: &usize| weir_exact::exp_weight((logits[*i] - max) * scale);
     if sampling.top_p < 1.0 {
         let total: u64 = order.iter().map(|i| u64::from(weight(i))).sum();
         let mut before = 0;
@@ -142,7 +143,7 @@ fn by_the_book(logits: &[f32], sampling: &Sampling, seed: &Seed, position: u32) 
 #[test]
 fn filters_are_by_the_book() {
     let mut model = Markov::new(2500);
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let mut n = 0;
     for temperature in [0.01, 0.3, 0.7, 1.0, 3.0] {
         for top_p in [0.01, 0.5, 0.9, 0.999, 1.0] {
@@ -173,7 +174,7 @@ fn filters_are_by_the_book() {
 
 #[test]
 fn greedy_takes_the_first_of_the_best() {
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     assert_eq!(
         sampler
             .sample(&[1.0, 3.0, 3.0, -1.0], &Sampling::GREEDY, &seed(1), 0)
@@ -240,7 +241,7 @@ proptest! {
         let (best, kept) = (first_of_the_best(&strong), first_of_the_best(&weak));
         let behind = f64::from(strong[kept as usize]) - f64::from(strong[best as usize]);
         let stays = tau < 1.0 && behind >= f64::from(tau).ln();
-        let token = Sampler::default().sample_lossy(&strong, &weak, &allowing(tau, 0.0), &seed(1), n).unwrap();
+        let token = Sampler::new(Kernel::detect()).sample_lossy(&strong, &weak, &allowing(tau, 0.0), &seed(1), n).unwrap();
         prop_assert_eq!(token, if stays { kept } else { best });
     }
 
@@ -256,7 +257,7 @@ proptest! {
         let (strong, weak) = rows(n);
         let blend: Vec<f32> = strong.iter().zip(&weak).map(|(l, m)| tau * l + (1.0 - tau) * m).collect();
         let sampling = Sampling { temperature, top_p, top_k, tau };
-        let token = Sampler::default().sample_lossy(&strong, &weak, &sampling, &seed(2), n).unwrap();
+        let token = Sampler::new(Kernel::detect()).sample_lossy(&strong, &weak, &sampling, &seed(2), n).unwrap();
         prop_assert_eq!(token, by_the_book(&blend, &sampling, &seed(2), n));
     }
 
@@ -265,7 +266,7 @@ proptest! {
     fn a_tau_of_one_changes_nothing(n: u32, temperature in prop_oneof![Just(0.0f32), 0.1f32..2.0]) {
         let (strong, _) = rows(n);
         let sampling = Sampling::at(temperature);
-        let mut sampler = Sampler::default();
+        let mut sampler = Sampler::new(Kernel::detect());
         let lossless = sampler.sample(&strong, &sampling, &seed(3), n).unwrap();
         let token = sampler.sample_lossy(&strong, &[f32::NAN], &sampling, &seed(3), n).unwrap();
         prop_assert_eq!(token, lossless);
@@ -275,7 +276,7 @@ proptest! {
 /// Towards 0 the answer is the weak model's own, greedy or drawn with the same noise, wherever the strong one agrees at all.
 #[test]
 fn the_least_tau_gives_the_weak_model_s_answer() {
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let (mut kept, mut drawn, rounds) = (0, 0, 300);
     for n in 0..rounds {
         let (strong, weak) = rows(n);
@@ -298,7 +299,7 @@ fn the_least_tau_gives_the_weak_model_s_answer() {
 
 #[test]
 fn what_a_lossy_draw_needs_is_asked_for() {
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let (strong, weak) = rows(1);
     let lossy = allowing(0.3, 1.0);
     assert!(sampler.sample(&strong, &lossy, &seed(1), 0).is_err());

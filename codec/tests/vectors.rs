@@ -9,7 +9,7 @@ use weir_codec::stream::{self, Window};
 use weir_codec::testing::{Markov, letters};
 use weir_codec::winner::Predictor;
 use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, agreement};
-use weir_model::{Kernel, math};
+use weir_exact::Kernel;
 
 fn compare(name: &str, value: &Value) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -81,11 +81,11 @@ fn vectors_of_the_noise() {
             "position": position, "token": token,
             "word": format!("{:016x}", noise.word(token)),
             "gumbel": format!("{:016x}", noise.gumbel(token).to_bits()),
-            "gumbel_of_upper": format!("{:08x}", math::gumbel((noise.word(token) >> 32) as u32).to_bits()),
+            "gumbel_of_upper": format!("{:08x}", weir_exact::gumbel((noise.word(token) >> 32) as u32).to_bits()),
         })
     });
     let logits = Markov::new(1000).logits(&[1, 2]).to_vec();
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let samplings = [
         (0.0, 1.0, 0),
         (1.0, 1.0, 0),
@@ -133,10 +133,10 @@ fn vectors_of_the_noise() {
 #[test]
 fn vectors_of_the_prediction() {
     let exps = [0.0f32, -1e-3, -0.5, -1.0, -3.25, -20.0, -86.9].map(|x| {
-        json!({ "x": format!("{:08x}", x.to_bits()), "exp": format!("{:08x}", math::exp(x).to_bits()), "weight": math::exp_weight(x) })
+        json!({ "x": format!("{:08x}", x.to_bits()), "exp": format!("{:08x}", weir_exact::exp(x).to_bits()), "weight": weir_exact::exp_weight(x) })
     });
     let logs = [1e-20, 0.5, 0.999, 1.0, 1.5, 7.0, 1e9]
-        .map(|x: f64| json!({ "x": format!("{:016x}", x.to_bits()), "ln": format!("{:016x}", math::ln(x).to_bits()) }));
+        .map(|x: f64| json!({ "x": format!("{:016x}", x.to_bits()), "ln": format!("{:016x}", weir_exact::ln(x).to_bits()) }));
     let mut rows = Vec::new();
     for (temperature, tau) in [
         (0.0, 1.0),
@@ -200,7 +200,7 @@ fn open(encoder: &mut Encoder<Markov>) {
 
 fn frames(settings: Settings) -> Vec<Value> {
     let vocabulary = letters(1000, 7);
-    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, settings);
+    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, settings, Kernel::detect());
     let mut frames = Vec::new();
     let mut frame = |encoder: &mut Encoder<Markov>, taken_in, offers: &[(u8, Offer<'_>)], limit| {
         let mut code = Vec::new();
@@ -249,7 +249,12 @@ fn frames(settings: Settings) -> Vec<Value> {
 fn pieces() -> Vec<Value> {
     const LEN: usize = 27;
     let vocabulary = letters(1000, 7);
-    let mut encoder = Encoder::new(Markov::new(1000), vocabulary, Settings::default());
+    let mut encoder = Encoder::new(
+        Markov::new(1000),
+        vocabulary,
+        Settings::default(),
+        Kernel::detect(),
+    );
     open(&mut encoder);
     let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
     let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
@@ -319,8 +324,16 @@ fn vectors_of_streams() {
     let cases = [(4096, 0), (64, 16)].map(|(size, overlap)| {
         let mut code = Vec::new();
         let window = Window { size, overlap };
-        let stats =
-            stream::compress(&mut Markov::new(1000), window, 3, &tokens, &mut code, &mut |_| {}).unwrap();
+        let stats = stream::compress(
+            &mut Markov::new(1000),
+            Kernel::detect(),
+            window,
+            3,
+            &tokens,
+            &mut code,
+            &mut |_| {},
+        )
+        .unwrap();
         assert!(stats.coded_bits < stats.plain_bits);
         json!({ "window": size, "overlap": overlap, "start": 3, "code": hex(&code) })
     });

@@ -13,7 +13,7 @@ use core::ops::ControlFlow;
 use lent::Lent;
 use std::collections::BTreeMap;
 use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Sealed, Settings, Vocabulary};
-use weir_model::Predict;
+use weir_model::{Kernel, Predict};
 use weir_wire::{Message, Source};
 
 /// One frame's code.
@@ -51,6 +51,7 @@ pub enum Error {
 pub struct Engine<P: Predict> {
     strong: Box<dyn Strong>,
     weak: Lent<P>,
+    kernel: Kernel,
     vocabulary: Vocabulary,
     batches: Vec<Batch<P>>,
     limits: Limits,
@@ -82,11 +83,12 @@ struct Batch<P> {
 }
 
 impl<P: Predict> Engine<P> {
-    /// An engine without queries. All batches share `weak` and its pool. `retokenizer` is there if and only if
+    /// An engine without queries. All batches share `weak` and its pool, and code with `kernel`. `retokenizer` is there if and only if
     /// `limits.settings` says so.
     pub fn new(
         strong: Box<dyn Strong>,
         weak: P,
+        kernel: Kernel,
         vocabulary: Vocabulary,
         limits: Limits,
         retokenizer: Option<Retokenizer>,
@@ -94,11 +96,12 @@ impl<P: Predict> Engine<P> {
     ) -> Self {
         debug_assert_eq!(limits.settings.retokenized, retokenizer.is_some());
         let weak = Lent::new(weak);
-        let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings);
+        let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings, kernel);
         let batches = (0..limits.batches).map(|_| fresh()).collect();
         Self {
             strong,
             weak,
+            kernel,
             vocabulary,
             batches,
             limits,
@@ -147,7 +150,8 @@ impl<P: Predict> Engine<P> {
             let state = &mut self.batches[usize::from(batch)];
             let slots: Vec<u8> = state.encoder.live().collect();
             slots.into_iter().for_each(|slot| state.encoder.close(slot));
-            *state = Batch::new(self.weak.clone(), self.vocabulary.clone(), self.limits.settings);
+            let vocabulary = self.vocabulary.clone();
+            *state = Batch::new(self.weak.clone(), vocabulary, self.limits.settings, self.kernel);
         }
         Ok(())
     }
@@ -319,9 +323,9 @@ impl<P: Predict> Engine<P> {
 }
 
 impl<P: Predict> Batch<P> {
-    fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings) -> Self {
+    fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
         Self {
-            encoder: Encoder::new(weak, vocabulary, settings),
+            encoder: Encoder::new(weak, vocabulary, settings, kernel),
             answers: BTreeMap::new(),
             taken_in: 0,
         }

@@ -68,7 +68,7 @@ pub(crate) fn strong(
                     None => &weak.prefixes,
                 };
                 prompts::share("strong", &mut model, prefixes)?;
-                let engine = Exact::new(model, vocab, config.kv_tokens);
+                let engine = Exact::new(model, vocab, config.kv_tokens, options.kernel);
                 return Ok(Box::new(engine.with_adviser(adviser)));
             }
             // A file that is damaged fails again below, with candle's reason.
@@ -137,11 +137,24 @@ fn candle(
         kv_tokens,
         ..
     } = *config;
+    let kernel = kernel(&config.kernel).context("strong.kernel")?;
     let engine = match source.embedded() {
-        Some(bytes) => Candle::load(&mut std::io::Cursor::new(bytes), vocab, max_context, kv_tokens),
+        Some(bytes) => Candle::load(
+            &mut std::io::Cursor::new(bytes),
+            vocab,
+            max_context,
+            kv_tokens,
+            kernel,
+        ),
         None => {
             let file = std::fs::File::open(source.name()).with_context(|| source.name().to_owned())?;
-            Candle::load(&mut std::io::BufReader::new(file), vocab, max_context, kv_tokens)
+            Candle::load(
+                &mut std::io::BufReader::new(file),
+                vocab,
+                max_context,
+                kv_tokens,
+                kernel,
+            )
         }
     };
     let engine = engine.with_context(|| format!("strong model {}", source.name()))?;

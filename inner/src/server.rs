@@ -102,6 +102,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
         model,
         vocabulary,
         agreement,
+        options,
         ..
     } = weak;
     let retokenizer = own.map(|own| Retokenizer::new(own, tokenizer)).transpose()?;
@@ -128,6 +129,7 @@ fn build(config: &Config) -> anyhow::Result<(Io<Socket>, Arc<Waker>)> {
     let worker = Worker::new(Engine::new(
         strong,
         model,
+        options.kernel,
         vocabulary,
         limits,
         retokenizer,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use weir_codec::testing::Markov;
 use weir_codec::{Decoder, End, Query, Sampling, Settings};
+use weir_exact::Kernel;
 use weir_inner::engine::{Engine, Limits};
 use weir_inner::record::{Answer, Record};
 use weir_inner::retokenize::Retokenizer;
@@ -109,10 +110,18 @@ fn answer<P: Predict + Clone>(
     };
     let [own, shared] = both;
     let vocabulary = vocabulary(&shared);
-    let mut decoder = Decoder::new(weak.clone(), vocabulary.clone(), settings);
+    let mut decoder = Decoder::new(weak.clone(), vocabulary.clone(), settings, Kernel::detect());
     let retokenizer = Retokenizer::new(own, shared).unwrap();
     let record = Record::open(&path).unwrap();
-    let mut engine = Engine::new(strong, weak, vocabulary, limits, Some(retokenizer), Some(record));
+    let mut engine = Engine::new(
+        strong,
+        weak,
+        Kernel::detect(),
+        vocabulary,
+        limits,
+        Some(retokenizer),
+        Some(record),
+    );
     let message = |(slot, ask): (u8, &Ask)| {
         let query = ask.query.clone();
         Message::Query(weir_wire::Query {
@@ -368,7 +377,7 @@ fn ten_tokens_of_the_strong_model_a_tick_whatever_they_become() {
 
 fn options() -> Options {
     Options {
-        kernel: None,
+        kernel: Kernel::detect(),
         threads: 1,
         kv_tokens: 1 << 14,
         max_context: 1024,
@@ -382,12 +391,12 @@ fn a_real_model_answers_conversations_under_foreign_tokens() {
     let options = options();
     let exact = || -> Box<dyn Strong> {
         let model = Model::from_bytes("strong", embedded::strong(), &options).unwrap();
-        Box::new(Exact::new(model, large().vocab(), 1 << 14))
+        Box::new(Exact::new(model, large().vocab(), 1 << 14, Kernel::detect()))
     };
     #[cfg(feature = "candle")]
     let candle = || -> Box<dyn Strong> {
         let mut file = std::io::Cursor::new(embedded::strong());
-        Box::new(Candle::load(&mut file, large().vocab(), 1024, 1 << 14).unwrap())
+        Box::new(Candle::load(&mut file, large().vocab(), 1024, 1 << 14, Kernel::detect()).unwrap())
     };
     let prompts = [
         "Mara has 14 apples and gives 9 of them away. How many are left?",
@@ -477,7 +486,7 @@ fn what_cannot_be_said_is_refused() {
         ),
     ];
     let model = Model::from_bytes("strong", embedded::strong(), &options()).unwrap();
-    let strong = Box::new(Exact::new(model, large().vocab(), 1 << 14));
+    let strong = Box::new(Exact::new(model, large().vocab(), 1 << 14, Kernel::detect()));
     let weak = Markov::new(tiny().vocab()).with_limits(512, 1 << 16);
     answer(strong, weak, [large(), tiny()], 16_384, &mut asks);
     assert_eq!([asks[0].end, asks[1].end], [Some(End::Refused); 2]);

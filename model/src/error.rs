@@ -1,7 +1,5 @@
 //! What can go wrong, with the culprit named.
 
-use crate::{Slot, Token};
-
 /// An error of loading or running a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,49 +30,9 @@ pub enum Error {
     /// The chat template could not be rendered.
     #[error("chat template: {0}")]
     Chat(String),
-    /// The positions pool (or the slot table) has no room; close a slot or make the pool larger.
-    #[error("pool full: {needed} positions needed, {free} free")]
-    PoolFull {
-        /// Positions asked for.
-        needed: usize,
-        /// Positions that are free.
-        free: usize,
-    },
-    /// The slot would outgrow its context.
-    #[error("slot {} would hold {len} positions of at most {max}", slot.0)]
-    ContextFull {
-        /// The slot.
-        slot: Slot,
-        /// Its length after the call.
-        len: usize,
-        /// The limit.
-        max: usize,
-    },
-    /// The slot is not open.
-    #[error("slot {} is not open", .0.0)]
-    NoSlot(Slot),
-    /// The token is not in the vocabulary.
-    #[error("token {token} is outside the vocabulary of {vocab}")]
-    NoToken {
-        /// The token.
-        token: Token,
-        /// Size of the vocabulary.
-        vocab: usize,
-    },
-    /// A value became infinite or NaN: the weights are damaged or the model is unfit.
-    #[error("a value is not finite")]
-    NotFinite,
-    /// A kernel that does not exist here was asked for.
-    #[error("kernel {name:?}: {reason}")]
-    Kernel {
-        /// The name.
-        name: String,
-        /// Why not.
-        reason: &'static str,
-    },
-    /// The float control word of a computing thread could not be set to IEEE defaults.
-    #[error("float control word {0:#06x} is not round-to-nearest with subnormals kept")]
-    FloatEnv(u32),
+    /// What a predictor may refuse, or a kernel that this CPU lacks.
+    #[error(transparent)]
+    Exact(#[from] weir_exact::Error),
     /// The self-check gave other logits than the specification's digest.
     #[error("self-check of kernel {kernel}: logits digest {got}, specification {expected}")]
     SelfCheck {

@@ -3,13 +3,15 @@
 mod long;
 mod prefixes;
 
-use crate::digest;
+use crate::net::digest;
 use crate::testing::{Tiny, real, tiny_gguf};
-use crate::{Error, Kernel, Kv, Model, Options, Predict, Slot, Token, embedded};
+use weir_exact::Error;
+
+use crate::{Kernel, Kv, Model, Options, Predict, Slot, Token, embedded};
 
 fn options(kernel: Kernel, threads: usize) -> Options {
     Options {
-        kernel: Some(kernel),
+        kernel,
         threads,
         kv_tokens: 2048,
         max_context: 1024,

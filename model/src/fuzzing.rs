@@ -1,7 +1,8 @@
 //! Bodies of the fuzz targets: any bytes give a value or an error, never a panic or a great allocation.
 
+use crate::file::weirfile;
 use crate::model::Weights;
-use crate::{TokenStream, Tokenizer, embedded, weirfile};
+use crate::{TokenStream, Tokenizer, embedded};
 use std::sync::{Arc, LazyLock};
 
 /// Reads `data` as a GGUF file and repacks it.

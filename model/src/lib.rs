@@ -3,10 +3,20 @@
 //! The logits of a token are a function of (weights, tokens before it) and of nothing else: not of the batch, the
 //! thread count, prefill against single steps, or the CPU's vector width. SPEC.md chapter 2 writes the arithmetic.
 //!
-//! The rooms, in the order a weight passes through them: `gguf` and `weirfile` read a container without trusting it,
-//! `quant` names the block formats, `weights` repacks them, `kernel` multiplies them with activations, `ops` holds
-//! the float steps, `kv` the paged cache, `team` the threads, `forward` the network, and
-//! [`Model`] ties them to the [`Predict`] trait.
+//! ```text
+//!                file/: GGUF, .weir            text of a user
+//!                 |            |                     |
+//!        weights  |            |  metadata      chat/: the model's template
+//!                 v            v                     |
+//!  kernel/: matrices of    token/: tokenizer  <------+
+//!   codes, products            |
+//!                 |            v tokens
+//!                 +------> net/: layers  <-->  kv/: pages of keys and values
+//!                              |
+//!                              v logits
+//! ```
+//!
+//! [`Model`] ties the rooms to the [`Predict`] trait of `weir-exact`, which has the elementary arithmetic too.
 //!
 //! ```
 //! use weir_model::{Model, Options, Predict, Tokenizer, embedded};
@@ -24,32 +34,16 @@
 //! ```
 #![deny(unsafe_code)]
 
-#[cfg(target_arch = "x86")]
-compile_error!("floats may have 80 bits on 32-bit x86, and the model would not be exact there");
-
-mod attention;
 mod chat;
-mod config;
-mod digest;
 pub mod embedded;
 mod error;
-mod forward;
-mod gguf;
+mod file;
 mod kernel;
 mod kv;
-mod mapped;
-pub mod math;
 mod model;
-mod network;
-mod ops;
+mod net;
 mod options;
-mod predict;
-mod quant;
-mod rope;
-mod team;
-mod tokenizer;
-mod weights;
-mod weirfile;
+mod token;
 
 #[doc(hidden)]
 pub mod fuzzing;
@@ -61,9 +55,9 @@ mod exactness;
 
 pub use chat::{MAX_CHAT, MAX_MESSAGES, Message};
 pub use error::Error;
+pub use file::weirfile::convert;
 pub use kv::PAGE;
 pub use model::{Info, Model, Unverified};
-pub use options::{Kernel, Kv, Options};
-pub use predict::{Predict, Slot, Token};
-pub use tokenizer::{NoToken, TokenStream, TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};
-pub use weirfile::convert;
+pub use options::{Kv, Options};
+pub use token::{NoToken, TokenStream, TokenType, Tokenizer, TokenizerMetadata, Utf8Stream};
+pub use weir_exact::{Kernel, Predict, Slot, Token};

@@ -1,17 +1,19 @@
 //! A loaded model: the public face of this crate.
 
-use crate::config::Config;
-use crate::forward::{self, CHUNK, HEAD_CHUNK, Means, Row, Scratch};
-use crate::gguf::Gguf;
-use crate::kernel::float_env;
+use crate::file::gguf::Gguf;
+use crate::file::weirfile::Seals;
+use crate::file::{mapped, weirfile};
 use crate::kv::{self, Pool};
-use crate::network::{Network, Part};
-use crate::rope::Rope;
-use crate::weirfile::Seals;
-use crate::{Error, Kernel, Options, Predict, Slot, Token, digest, mapped, weirfile};
+use crate::net::config::Config;
+use crate::net::digest;
+use crate::net::forward::{self, CHUNK, HEAD_CHUNK, Means, Row, Scratch};
+use crate::net::network::{Network, Part};
+use crate::net::rope::Rope;
+use crate::{Error, Kernel, Options, Predict, Slot, Token};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
 use std::sync::Arc;
+use weir_exact::float_env;
 
 /// What a model is, for people and for budgets.
 #[derive(Clone, Debug)]
@@ -122,7 +124,7 @@ impl Model {
     /// `.weir` model lives; it must not be changed meanwhile.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Format`] or [`Error::Kernel`].
+    /// [`Error::Io`], [`Error::Format`] or [`weir_exact::Error::Kernel`].
     pub fn load(path: &Path, options: &Options) -> Result<Self, Error> {
         Unverified::load(path, options)?.verify()
     }
@@ -139,7 +141,7 @@ impl Model {
     /// where both keep the same kind of keys and values.
     ///
     /// # Errors
-    /// [`Error::Kernel`].
+    /// [`weir_exact::Error::Kernel`].
     pub fn twin(&self, options: &Options) -> Result<Self, Error> {
         let mut twin = Self::new(Arc::clone(&self.weights), start(options)?, options)?;
         twin.pool.inherit(&self.pool);
@@ -155,7 +157,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Predict::prefill`], and then nothing is shared.
-    pub fn share(&mut self, tokens: &[Token]) -> Result<(), Error> {
+    pub fn share(&mut self, tokens: &[Token]) -> Result<(), weir_exact::Error> {
         if tokens.is_empty() || self.pool.is_registered(tokens) {
             return Ok(());
         }
@@ -200,7 +202,7 @@ impl Model {
     fn new(weights: Arc<Weights>, threads: ThreadPool, options: &Options) -> Result<Self, Error> {
         let network = &weights.network;
         let config = &network.config;
-        let kernel = Kernel::choose(options.kernel)?;
+        let kernel = options.kernel.checked()?;
         let max_context = options.max_context.min(config.context);
         let factors = network.rope_factors.as_deref();
         // On a thread of ours: the caller's control word may be another.
@@ -260,16 +262,20 @@ impl Model {
     }
 
     /// Checks everything that can be checked before `rows` are fed.
-    fn check(&self, rows: impl Iterator<Item = (Slot, Token)> + Clone) -> Result<(), Error> {
+    fn check(&self, rows: impl Iterator<Item = (Slot, Token)> + Clone) -> Result<(), weir_exact::Error> {
         let vocab = self.info.vocab;
         if let Some((_, token)) = rows.clone().find(|&(_, token)| token as usize >= vocab) {
-            return Err(Error::NoToken { token, vocab });
+            return Err(weir_exact::Error::NoToken { token, vocab });
         }
         self.pool.check(rows.map(|(slot, _)| slot))
     }
 
     /// Runs one chunk through the layers.
-    fn feed(&mut self, rows: impl Iterator<Item = (Slot, Token)>, keep: bool) -> Result<(), Error> {
+    fn feed(
+        &mut self,
+        rows: impl Iterator<Item = (Slot, Token)>,
+        keep: bool,
+    ) -> Result<(), weir_exact::Error> {
         let Self {
             weights,
             means,
@@ -303,7 +309,7 @@ impl Predict for Model {
         self.pool.max_context()
     }
 
-    fn open(&mut self) -> Result<Slot, Error> {
+    fn open(&mut self) -> Result<Slot, weir_exact::Error> {
         self.pool.open()
     }
 
@@ -319,7 +325,7 @@ impl Predict for Model {
         self.pool.truncate(slot, len);
     }
 
-    fn prefill(&mut self, slot: Slot, tokens: &[Token]) -> Result<(), Error> {
+    fn prefill(&mut self, slot: Slot, tokens: &[Token]) -> Result<(), weir_exact::Error> {
         let row = |&token: &Token| (slot, token);
         let shared = self.pool.adopt(slot, tokens);
         let rest = &tokens[shared..];
@@ -333,7 +339,11 @@ impl Predict for Model {
             .try_for_each(|chunk| self.feed(chunk.iter().map(row), false))
     }
 
-    fn step(&mut self, rows: &[(Slot, Token)], sink: &mut dyn FnMut(usize, &[f32])) -> Result<(), Error> {
+    fn step(
+        &mut self,
+        rows: &[(Slot, Token)],
+        sink: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), weir_exact::Error> {
         self.check(rows.iter().copied())?;
         let vocab = self.info.vocab;
         for (c, chunk) in rows.chunks(CHUNK).enumerate() {

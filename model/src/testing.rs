@@ -1,11 +1,11 @@
 //! Models for tests of this crate and of those above it: small random ones, and real ones where they are.
 
-use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
-use candle_core::{Device, Shape};
-use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::PathBuf;
+
+use crate::file::dtype::Dtype;
+use crate::file::metadata::Value;
+use crate::file::write::{self, NewTensor};
 
 /// Says that something was not tested, past the capture of what passing tests print.
 pub fn skip(why: &str) {
@@ -105,47 +105,33 @@ pub fn tiny_gguf(tiny: &Tiny) -> Vec<u8> {
     let kv = DIM * KV_HEADS as usize / HEADS as usize;
     let mut tensors = vec![(
         "token_embd.weight".to_owned(),
-        matrix(&mut random, GgmlDType::Q5_1, vocab, DIM),
+        matrix(&mut random, Dtype::Q5_1, vocab, DIM),
     )];
     for i in 0..layers {
         let mut add = |name: &str, tensor| tensors.push((format!("blk.{i}.{name}"), tensor));
         add("attn_norm.weight", ones(DIM));
-        add("attn_q.weight", matrix(&mut random, GgmlDType::Q4K, DIM, DIM));
-        add("attn_k.weight", matrix(&mut random, GgmlDType::Q5_0, kv, DIM));
-        add("attn_v.weight", matrix(&mut random, GgmlDType::Q8_0, kv, DIM));
+        add("attn_q.weight", matrix(&mut random, Dtype::Q4K, DIM, DIM));
+        add("attn_k.weight", matrix(&mut random, Dtype::Q5_0, kv, DIM));
+        add("attn_v.weight", matrix(&mut random, Dtype::Q8_0, kv, DIM));
         if qwen2 {
             add("attn_q.bias", ones(DIM));
             add("attn_k.bias", ones(kv));
             add("attn_v.bias", ones(kv));
         }
-        add(
-            "attn_output.weight",
-            matrix(&mut random, GgmlDType::Q4_1, DIM, DIM),
-        );
+        add("attn_output.weight", matrix(&mut random, Dtype::Q4_1, DIM, DIM));
         add("ffn_norm.weight", ones(DIM));
-        add("ffn_gate.weight", matrix(&mut random, GgmlDType::Q4_0, FFN, DIM));
-        add("ffn_up.weight", matrix(&mut random, GgmlDType::Q5K, FFN, DIM));
-        add("ffn_down.weight", matrix(&mut random, GgmlDType::Q6K, DIM, FFN));
+        add("ffn_gate.weight", matrix(&mut random, Dtype::Q4_0, FFN, DIM));
+        add("ffn_up.weight", matrix(&mut random, Dtype::Q5K, FFN, DIM));
+        add("ffn_down.weight", matrix(&mut random, Dtype::Q6K, DIM, FFN));
     }
     tensors.push(("output_norm.weight".into(), ones(DIM)));
     if qwen2 {
         tensors.push((
             "output.weight".into(),
-            matrix(&mut random, GgmlDType::Q6K, vocab, DIM),
+            matrix(&mut random, Dtype::Q6K, vocab, DIM),
         ));
     }
-    let metadata = metadata(qwen2, vocab, layers);
-    let metadata: Vec<_> = metadata
-        .iter()
-        .map(|(key, value)| (key.as_str(), value))
-        .collect();
-    let tensors: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| (name.as_str(), tensor))
-        .collect();
-    let mut out = std::io::Cursor::new(Vec::new());
-    gguf_file::write(&mut out, &metadata, &tensors).expect("writing to memory cannot fail");
-    out.into_inner()
+    write::gguf(&metadata(qwen2, vocab, layers), &tensors)
 }
 
 fn metadata(qwen2: bool, vocab: usize, layers: usize) -> Vec<(String, Value)> {
@@ -153,14 +139,14 @@ fn metadata(qwen2: bool, vocab: usize, layers: usize) -> Vec<(String, Value)> {
     let mut out = vec![("general.architecture".to_owned(), Value::String(arch.into()))];
     let mut add = |key: String, value| out.push((key, value));
     for (key, n) in [
-        ("block_count", layers as u32),
+        ("block_count", layers as u64),
         ("context_length", 4096),
-        ("embedding_length", DIM as u32),
-        ("feed_forward_length", FFN as u32),
-        ("attention.head_count", HEADS),
-        ("attention.head_count_kv", KV_HEADS),
+        ("embedding_length", DIM as u64),
+        ("feed_forward_length", FFN as u64),
+        ("attention.head_count", HEADS.into()),
+        ("attention.head_count_kv", KV_HEADS.into()),
     ] {
-        add(format!("{arch}.{key}"), Value::U32(n));
+        add(format!("{arch}.{key}"), Value::Uint(n));
     }
     add(format!("{arch}.rope.freq_base"), Value::F32(10_000.0));
     add(
@@ -176,7 +162,7 @@ fn metadata(qwen2: bool, vocab: usize, layers: usize) -> Vec<(String, Value)> {
     tokens.extend(["<eos>".into(), "<sep>".into()]);
     tokens.extend(words.iter().map(|(a, b)| format!("{a}{b}")));
     let types = (0..vocab)
-        .map(|t| Value::I32(if t == 256 || t == 257 { 3 } else { 1 }))
+        .map(|t| Value::Uint(if t == 256 || t == 257 { 3 } else { 1 }))
         .collect();
     add("tokenizer.ggml.model".into(), Value::String("gpt2".into()));
     add("tokenizer.ggml.pre".into(), Value::String("qwen2".into()));
@@ -186,7 +172,10 @@ fn metadata(qwen2: bool, vocab: usize, layers: usize) -> Vec<(String, Value)> {
         "tokenizer.ggml.merges".into(),
         strings(words.iter().map(|(a, b)| format!("{a} {b}")).collect()),
     );
-    add("tokenizer.ggml.eos_token_id".into(), Value::U32(Tiny::EOS));
+    add(
+        "tokenizer.ggml.eos_token_id".into(),
+        Value::Uint(Tiny::EOS.into()),
+    );
     let template = "{% for m in messages %}{{ m.content }}<sep>{% endfor %}";
     add("tokenizer.chat_template".into(), Value::String(template.into()));
     out
@@ -202,32 +191,32 @@ fn byte_letter(byte: u8) -> char {
     char::from_u32(256 + before).expect("256 to 323 are letters")
 }
 
-fn ones(len: usize) -> QTensor {
+fn ones(len: usize) -> NewTensor {
     let values: Vec<_> = (0..len).map(|i| 0.75 + (i % 8) as f32 / 16.0).collect();
     tensor(
-        GgmlDType::F32,
+        Dtype::F32,
         values.iter().flat_map(|x| x.to_le_bytes()).collect(),
         &[len],
     )
 }
 
 /// Random codes under scales that give weights of about 1/16.
-fn matrix(random: &mut Random, dtype: GgmlDType, rows: usize, cols: usize) -> QTensor {
+fn matrix(random: &mut Random, dtype: Dtype, rows: usize, cols: usize) -> NewTensor {
     // Exponent of the scale, where it lies, and that of the minimum if there is one.
     let (exponent, at, min) = match dtype {
-        GgmlDType::Q4_0 => (8, 0, None),
-        GgmlDType::Q4_1 => (8, 0, Some((11, 0x8000))),
-        GgmlDType::Q5_0 => (7, 0, None),
-        GgmlDType::Q5_1 => (7, 0, Some((11, 0x8000))),
-        GgmlDType::Q8_0 => (4, 0, None),
-        GgmlDType::Q4K => (3, 0, Some((6, 0))),
-        GgmlDType::Q5K => (2, 0, Some((6, 0))),
+        Dtype::Q4_0 => (8, 0, None),
+        Dtype::Q4_1 => (8, 0, Some((11, 0x8000))),
+        Dtype::Q5_0 => (7, 0, None),
+        Dtype::Q5_1 => (7, 0, Some((11, 0x8000))),
+        Dtype::Q8_0 => (4, 0, None),
+        Dtype::Q4K => (3, 0, Some((6, 0))),
+        Dtype::Q5K => (2, 0, Some((6, 0))),
         _ => (1, 208, None),
     };
-    let mut bytes: Vec<u8> = (0..rows * cols / dtype.block_size() * dtype.type_size() / 2)
+    let mut bytes: Vec<u8> = (0..rows * cols / dtype.block_len() * dtype.block_bytes() / 2)
         .flat_map(|_| (random.next() as u16).to_le_bytes())
         .collect();
-    for block in bytes.chunks_mut(dtype.type_size()) {
+    for block in bytes.chunks_mut(dtype.block_bytes()) {
         let mantissa = (random.next() % 1024) as u16;
         block[at..at + 2].copy_from_slice(&(exponent << 10 | mantissa).to_le_bytes());
         if let Some((exponent, sign)) = min {
@@ -238,8 +227,10 @@ fn matrix(random: &mut Random, dtype: GgmlDType, rows: usize, cols: usize) -> QT
     tensor(dtype, bytes, &[rows, cols])
 }
 
-fn tensor(dtype: GgmlDType, bytes: Vec<u8>, dims: &[usize]) -> QTensor {
-    let storage = QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, dtype);
-    let tensor = storage.and_then(|s| QTensor::new(s, Shape::from(dims.to_vec())));
-    tensor.expect("the sizes are multiples of every block")
+fn tensor(dtype: Dtype, bytes: Vec<u8>, dims: &[usize]) -> NewTensor {
+    NewTensor {
+        dtype,
+        dims: dims.to_vec(),
+        bytes,
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use weir_codec::{Decoded, Decoder, End, Settings, Step, Vocabulary};
-use weir_model::{Predict, Token};
+use weir_model::{Kernel, Predict, Token};
 use weir_wire::Parameters;
 
 use crate::ask::{Ask, Event, Failure, Finish, Usage};
@@ -56,6 +56,7 @@ pub(crate) struct Reader<P: Predict> {
     batch: u16,
     /// Makes a weak model without slots: each session begins with a fresh one.
     fresh: Fresh<P>,
+    kernel: Kernel,
     settings: Settings,
     decoder: Result<Decoder<P>, weir_model::Error>,
     vocabulary: Vocabulary,
@@ -107,16 +108,18 @@ impl<P: Predict> Reader<P> {
     pub(crate) fn new(
         batch: u16,
         fresh: Fresh<P>,
+        kernel: Kernel,
         vocabulary: Vocabulary,
         settings: Settings,
         parameters: Parameters,
         metrics: Metrics,
     ) -> Self {
-        let decoder = fresh().map(|model| Decoder::new(model, vocabulary.clone(), settings));
+        let decoder = fresh().map(|model| Decoder::new(model, vocabulary.clone(), settings, kernel));
         let (pending, live) = (VecDeque::new(), BTreeMap::new());
         Self {
             batch,
             fresh,
+            kernel,
             settings,
             decoder,
             vocabulary,
@@ -139,8 +142,9 @@ impl<P: Predict> Reader<P> {
                 if self.touched || self.decoder.is_err() {
                     self.touched = false;
                     let model = (self.fresh)();
-                    self.decoder =
-                        model.map(|model| Decoder::new(model, self.vocabulary.clone(), self.settings));
+                    self.decoder = model.map(|model| {
+                        Decoder::new(model, self.vocabulary.clone(), self.settings, self.kernel)
+                    });
                 }
                 self.pending.clear();
                 self.live.clear();

@@ -76,6 +76,7 @@ impl Server {
             Reader::new(
                 batch,
                 fresh,
+                weak.options.kernel,
                 weak.vocabulary.clone(),
                 weak.settings,
                 parameters,

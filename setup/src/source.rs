@@ -68,18 +68,19 @@ impl Source {
 /// The name of a model that is part of the program.
 pub const EMBEDDED: &str = "embedded";
 
-/// The kernel of a name in a configuration; `None` is automatic.
+/// The kernel of a name in a configuration. `auto` is the one that the environment variable `WEIR_KERNEL` names, else the
+/// fastest that this CPU has.
 ///
 /// # Errors
-/// A name that no kernel has.
-pub fn kernel(name: &str) -> Result<Option<Kernel>> {
-    if name == "auto" {
-        return Ok(None);
-    }
-    let kernel = Kernel::ALL.into_iter().find(|kernel| kernel.name() == name);
-    kernel.map(Some).with_context(|| {
-        let names: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.name()).collect();
-        format!("no kernel is called '{name}'; choose auto, {}", names.join(", "))
+/// A name that no kernel has, or a kernel that this CPU lacks.
+pub fn kernel(name: &str) -> Result<Kernel> {
+    let forced = std::env::var("WEIR_KERNEL")
+        .ok()
+        .filter(|forced| !forced.is_empty());
+    Ok(match (name, forced) {
+        ("auto", None) => Kernel::detect(),
+        ("auto", Some(forced)) => Kernel::named(&forced).context("WEIR_KERNEL")?,
+        (name, _) => Kernel::named(name)?,
     })
 }
 

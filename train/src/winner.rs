@@ -168,7 +168,7 @@ fn fit_one(
 
 /// One answer's positions with fresh noise, as the codec would see them.
 fn examples(answer: &[Position], sampling: &Sampling, rng: &mut Rng) -> Vec<Example> {
-    let kernel = Kernel::choose(None).unwrap_or(Kernel::Portable);
+    let kernel = Kernel::detect();
     let (mut contest, mut history) = (Contest::default(), History::default());
     let mut examples = Vec::with_capacity(answer.len());
     for position in answer {

@@ -6,7 +6,6 @@ use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
 use weir_codec::winner::{Parts, Predictor};
-use weir_model::Kernel;
 use weir_setup::Source;
 
 use super::jobs::{self, Traces};
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let options = args.machine.options(pool, context);
     let mut model = models::load(&Source::weak(&args.weak), &options)?;
     jobs::check(&jobs, &model, &args.weak)?;
-    let kernel = Kernel::choose(options.kernel)?;
+    let kernel = options.kernel;
     let variant = |(name, parts)| Variant {
         name,
         scorer: Scorer::new(Predictor::with(kernel, parts), jobs.len()),

@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use weir_model::{Kernel, Kv};
 use weir_setup::Source;
-use weir_setup::source::{EMBEDDED, vocabulary};
+use weir_setup::source::{EMBEDDED, kernel, vocabulary};
 use weir_wire::{CheckWidth, Format, IdWidth, Parameters, Shape};
 
 use super::jobs::{self, Job};
-use crate::models::{self, Choice, Machine};
+use crate::models::{self, Machine};
 use crate::trace;
 use crate::{progress, prompts};
 pub(crate) use decoder::{DecoderArgs, run as decode};
@@ -60,9 +60,9 @@ pub(crate) struct Args {
     mtu: u16,
     #[command(flatten)]
     machine: Machine,
-    /// Kernel of the decoding process; auto: another one than here
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = models::choice)]
-    decode_kernel: Choice,
+    /// Kernel of the decoding process [default: another one than here]
+    #[arg(long, value_name = "NAME", value_parser = kernel)]
+    decode_kernel: Option<Kernel>,
     /// Threads of the decoding process [default: one fewer than here, or one more]
     #[arg(long, value_name = "N")]
     decode_threads: Option<usize>,
@@ -101,10 +101,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let (pool, context) = jobs::sizes(&jobs, slots);
     let source = Source::weak(&args.weak);
     let options = args.machine.options(pool, context);
-    let here = Kernel::choose(options.kernel)?;
+    let here = options.kernel;
     let there = decoder::Place {
         weak: args.weak.clone(),
-        kernel: args.decode_kernel.0.unwrap_or_else(|| another(here)),
+        kernel: args.decode_kernel.unwrap_or_else(|| another(here)),
         threads: args.decode_threads.unwrap_or(if options.threads > 1 {
             options.threads - 1
         } else {
@@ -120,7 +120,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let total = jobs::tokens(&jobs);
     let mut peer = decoder::Process::start(&there)?;
     let bar = progress::bar(total as u64, "Coding and decoding", "tokens");
-    let encoding = Encoding { slots, parameters };
+    let encoding = Encoding {
+        slots,
+        parameters,
+        kernel: here,
+    };
     let outcome = encoding.run(model, vocabulary(&tokenizer), &jobs, Some(&mut peer), &bar);
     bar.finish_and_clear();
     let mut report = outcome?.report();

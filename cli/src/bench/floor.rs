@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
 use weir_codec::winner::Predictor;
-use weir_model::{Kernel, Predict as _};
+use weir_model::Predict as _;
 use weir_setup::Source;
 
 use super::jobs::{self, Traces};
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         tokens_per_tick: args.traces.tokens_per_tick.into(),
     };
     let (mut total, mut paired) = (Information::default(), Paired::default());
-    let mut scorer = Scorer::new(Predictor::new(Kernel::choose(options.kernel)?), jobs.len());
+    let mut scorer = Scorer::new(Predictor::new(options.kernel), jobs.len());
     replay.run(&mut [&mut strong, &mut weak], &jobs, &bar, &mut |part| {
         let (tokens, p, q) = (part.tokens, &part.logits[0], &part.logits[1]);
         // The code learns token by token; what the models know of each token has no order.

@@ -102,6 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             tokens_per_tick: args.traces.tokens_per_tick.into(),
             ..Parameters::default()
         },
+        kernel: model.info().kernel,
     };
     let ours: Report = encoding.run(model, vocabulary, &jobs, None, &bar)?.report();
     bar.finish_and_clear();

@@ -253,7 +253,8 @@ fn code(
     portion: Portion,
     bar: &ProgressBar,
 ) -> Result<Cost> {
-    let mut encoder = Encoder::new(model, vocabulary, settings);
+    let kernel = model.info().kernel;
+    let mut encoder = Encoder::new(model, vocabulary, settings, kernel);
     let mut todo = jobs.iter();
     let mut live: Vec<Option<Live<'_>>> = (0..slots).map(|_| None).collect();
     let mut cost = Cost::default();

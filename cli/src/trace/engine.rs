@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use weir_codec::{Query, Sampler};
-use weir_model::{Predict, Slot, Token};
+use weir_model::{Kernel, Predict, Slot, Token};
 
 /// The models that answer.
 pub(crate) struct Models<'a, P> {
@@ -43,7 +43,7 @@ pub(crate) fn answers<P: Predict>(
     mut done: impl FnMut(usize),
 ) -> Result<Vec<Vec<Token>>> {
     let mut answers: Vec<Vec<Token>> = vec![Vec::new(); queries.len()];
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     let mut waiting = queries.iter().enumerate();
     let mut busy: Vec<Busy<'_>> = Vec::new();
     let mut opinions = Vec::new();
@@ -228,8 +228,8 @@ mod tests {
     fn inner_says_the_same() {
         let traced = said([60, 30], VOCAB);
         let adviser = Adviser::new(Box::new(Markov::new(VOCAB + 30)), 4096, 0.1);
-        let mut inner =
-            Exact::new(Markov::new(VOCAB + 60).relative(5), VOCAB, 4096).with_adviser(Some(adviser));
+        let mut inner = Exact::new(Markov::new(VOCAB + 60).relative(5), VOCAB, 4096, Kernel::detect())
+            .with_adviser(Some(adviser));
         for (query, traced) in queries().iter().zip(traced) {
             let (handle, mut tokens) = (Handle(0), Vec::new());
             inner.admit(handle, query).unwrap();

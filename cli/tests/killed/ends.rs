@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use weir_codec::{Decoder, Encoder, Offer, Query, Sampling, Settings, Vocabulary};
 use weir_model::{Kv, Model, Options, Token};
 use weir_setup::Source;
-use weir_setup::source::{EMBEDDED, vocabulary};
+use weir_setup::source::{EMBEDDED, kernel, vocabulary};
 use weir_wire::frame::{self, Frame, Repr, Sealed};
 use weir_wire::{CheckWidth, Format, IdWidth};
 
@@ -85,7 +85,8 @@ pub(crate) fn inner(mut stream: UnixStream) {
     let lines: Vec<Line> = receive(&mut stream).unwrap();
     let queries: Vec<Query> = lines.iter().map(|line| Query::from(&line.query())).collect();
     let (model, vocabulary) = weak();
-    let mut encoder = Encoder::new(model, vocabulary, Settings::default());
+    let kernel = model.info().kernel;
+    let mut encoder = Encoder::new(model, vocabulary, Settings::default(), kernel);
     let mut waiting = 0..lines.len();
     // Of each slot the number of its line, and how many tokens of it have been sent.
     let mut slots: [Option<(usize, usize)>; SLOTS] = [None; SLOTS];
@@ -145,7 +146,8 @@ pub(crate) fn inner(mut stream: UnixStream) {
 /// Decodes the frames that it is given, each with the queries that it takes in.
 pub(crate) fn outer(mut stream: UnixStream) {
     let (model, vocabulary) = weak();
-    let mut decoder = Decoder::new(model, vocabulary, Settings::default());
+    let kernel = model.info().kernel;
+    let mut decoder = Decoder::new(model, vocabulary, Settings::default(), kernel);
     let mut digests = Vec::new();
     while let Some((queries, bytes)) = receive::<(Vec<(u8, Line)>, Vec<u8>)>(&mut stream) {
         let frame = Frame::new_checked(FORMAT, bytes).unwrap();
@@ -172,7 +174,7 @@ pub(crate) fn outer(mut stream: UnixStream) {
 fn weak() -> (Model, Vocabulary) {
     let source = Source::weak(EMBEDDED);
     let options = Options {
-        kernel: None,
+        kernel: kernel("auto").unwrap(),
         threads: std::env::var(THREADS).unwrap().parse().unwrap(),
         kv_tokens: SLOTS * 512,
         max_context: 512,

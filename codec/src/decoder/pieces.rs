@@ -1,6 +1,6 @@
 //! The continuous code: pieces in, as many tokens out as they determine. SPEC 4.15.
 
-use weir_model::Predict;
+use weir_exact::Predict;
 
 use super::{Decoded, Decoder, whole};
 use crate::Error;

@@ -1,6 +1,6 @@
 //! The continuous code: segments in, pieces of equal length out. SPEC 4.15.
 
-use weir_model::Predict;
+use weir_exact::Predict;
 
 use super::{Encoder, Offer, Sealed};
 use crate::Error;

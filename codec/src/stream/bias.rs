@@ -1,7 +1,7 @@
 //! Where the language model errs again and again: a correction for each token, alone and after the token before it
 //! (SPEC 4.12).
 
-use weir_model::Token;
+use weir_exact::Token;
 
 use super::ngram::stir;
 

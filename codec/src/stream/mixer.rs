@@ -1,8 +1,8 @@
 //! The language model's prediction corrected by what the text itself has shown: n-grams and biases are added to it in the
 //! domain of logarithms, with weights learned on the way (SPEC 4.12).
 
-use weir_model::Token;
-use weir_model::math::{self, ONE};
+use weir_exact::ONE;
+use weir_exact::Token;
 
 use super::bias::Bias;
 use super::ngram::{Ngrams, ORDERS};
@@ -85,15 +85,15 @@ impl Mixer {
             plain, mixed: scores, ..
         } = self;
         // q as logarithms, then corrected.
-        let log_sum = math::ln(sum as f64 / f64::from(ONE)) as f32;
-        let log_outside = math::ln((outside.max(1)) as f64 / sum as f64) as f32;
+        let log_sum = weir_exact::ln(sum as f64 / f64::from(ONE)) as f32;
+        let log_outside = weir_exact::ln((outside.max(1)) as f64 / sum as f64) as f32;
         scores.clear();
         scores.extend(logits.iter().map(|logit| logit - log_sum).chain([log_outside]));
         plain.clear();
         plain.extend(
             scores
                 .iter()
-                .map(|&score| math::exp(if score > -80.0 { score } else { -80.0 })),
+                .map(|&score| weir_exact::exp(if score > -80.0 { score } else { -80.0 })),
         );
         self.ids.clear();
         self.ids.extend(ids.iter().copied().chain([OTHERS]));
@@ -153,7 +153,7 @@ impl Mixer {
                 if let Ok(i) = ids.binary_search(&id) {
                     let q = self.plain[i];
                     let q = if q > 1e-9 { q } else { 1e-9 };
-                    let term = math::ln(f64::from(1.0 + count as f32 / (PRIOR[order] * q))) as f32;
+                    let term = weir_exact::ln(f64::from(1.0 + count as f32 / (PRIOR[order] * q))) as f32;
                     evidence.terms.push((i, term));
                     self.mixed[i] += self.weights[order][evidence.bucket] * term;
                 }
@@ -179,7 +179,7 @@ fn softmax(scores: &mut [f32]) {
     );
     scores
         .iter_mut()
-        .for_each(|score| *score = math::exp(*score - best));
+        .for_each(|score| *score = weir_exact::exp(*score - best));
     let sum = scores.iter().fold(0.0, |sum, weight| sum + weight);
     scores.iter_mut().for_each(|weight| *weight /= sum);
 }

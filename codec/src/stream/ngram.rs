@@ -3,7 +3,7 @@
 //! The text itself is kept, and for each length a chain from every position back to the last one with the same context. So
 //! the counts are exact, and a long repetition is found however far back it is: the longest context is a match model.
 
-use weir_model::Token;
+use weir_exact::Token;
 
 /// Lengths of the contexts.
 pub(super) const ORDERS: [usize; 5] = [1, 2, 3, 5, 8];

@@ -10,17 +10,23 @@ fn windows_and_passes_agree() {
         for len in [0, 1, 63, 64, 65, 300] {
             let mut code = Vec::new();
             let (mut model, mut seen) = (Markov::new(500), 0);
-            let stats = compress(&mut model, window, 3, &tokens[..len], &mut code, &mut |done| {
-                seen = done
-            })
+            let stats = compress(
+                &mut model,
+                Kernel::detect(),
+                window,
+                3,
+                &tokens[..len],
+                &mut code,
+                &mut |done| seen = done,
+            )
             .unwrap();
             assert_eq!((stats.tokens as usize, seen), (len, len));
             assert!(code.len() as f64 <= stats.coded_bits / 8.0 + 1.1);
             let mut model = Markov::new(500);
-            let back = decompress(&mut model, window, 3, &code, len, &mut go_on).unwrap();
+            let back = decompress(&mut model, Kernel::detect(), window, 3, &code, len, &mut go_on).unwrap();
             assert_eq!(back, tokens[..len]);
             code.push(1);
-            let again = decompress(&mut model, window, 3, &code, len, &mut go_on);
+            let again = decompress(&mut model, Kernel::detect(), window, 3, &code, len, &mut go_on);
             // No other code means the same tokens; now and then it means others.
             assert!(!again.is_ok_and(|again| again == tokens[..len]));
         }
@@ -36,19 +42,45 @@ fn go_on(_: Token) -> ControlFlow<()> {
 fn a_reader_may_stop() {
     let window = Window { size: 64, overlap: 8 };
     let (mut model, mut heard) = (Markov::new(500).with_limits(1, 4096), Vec::new());
-    let stopped = decompress(&mut model, window, 3, &[7, 7], usize::MAX, &mut |token| {
-        heard.push(token);
-        match heard.len() {
-            100 => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        }
-    });
+    let stopped = decompress(
+        &mut model,
+        Kernel::detect(),
+        window,
+        3,
+        &[7, 7],
+        usize::MAX,
+        &mut |token| {
+            heard.push(token);
+            match heard.len() {
+                100 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        },
+    );
     assert!(matches!(stopped, Err(Error::Stopped)));
     assert_eq!(heard.len(), 100);
     // The model's one slot is free again.
     let mut code = Vec::new();
-    compress(&mut model, window, 3, &heard, &mut code, &mut |_| {}).unwrap();
-    let back = decompress(&mut model, window, 3, &code, heard.len(), &mut go_on).unwrap();
+    compress(
+        &mut model,
+        Kernel::detect(),
+        window,
+        3,
+        &heard,
+        &mut code,
+        &mut |_| {},
+    )
+    .unwrap();
+    let back = decompress(
+        &mut model,
+        Kernel::detect(),
+        window,
+        3,
+        &code,
+        heard.len(),
+        &mut go_on,
+    )
+    .unwrap();
     assert_eq!(back, heard);
 }
 
@@ -58,7 +90,15 @@ fn unusable_windows() {
     for (size, overlap) in [(0, 0), (5, 5), (5000, 1)] {
         let window = Window { size, overlap };
         assert!(matches!(
-            compress(&mut model, window, 0, &[1], &mut Vec::new(), &mut |_| {}),
+            compress(
+                &mut model,
+                Kernel::detect(),
+                window,
+                0,
+                &[1],
+                &mut Vec::new(),
+                &mut |_| {}
+            ),
             Err(Error::Window { .. })
         ));
     }
@@ -71,7 +111,16 @@ fn check_never_much_worse(name: &str, tokens: &[Token]) -> SlotStats {
         overlap: 128,
     };
     let (mut model, mut code) = (Markov::new(VOCAB), Vec::new());
-    let stats = compress(&mut model, window, 0, tokens, &mut code, &mut |_| {}).unwrap();
+    let stats = compress(
+        &mut model,
+        Kernel::detect(),
+        window,
+        0,
+        tokens,
+        &mut code,
+        &mut |_| {},
+    )
+    .unwrap();
     let SlotStats {
         coded_bits,
         plain_bits,
@@ -81,7 +130,16 @@ fn check_never_much_worse(name: &str, tokens: &[Token]) -> SlotStats {
         coded_bits <= 1.01 * plain_bits + 64.0,
         "{name}: {coded_bits} bits, plain {plain_bits}"
     );
-    let back = decompress(&mut model, window, 0, &code, tokens.len(), &mut go_on).unwrap();
+    let back = decompress(
+        &mut model,
+        Kernel::detect(),
+        window,
+        0,
+        &code,
+        tokens.len(),
+        &mut go_on,
+    )
+    .unwrap();
     assert!(back == tokens, "{name}");
     stats
 }
@@ -90,7 +148,7 @@ const VOCAB: usize = 400;
 
 /// What a language model writes.
 fn drawn(mut model: Markov, temperature: f32, len: u32) -> Vec<Token> {
-    let (mut sampler, mut text) = (Sampler::default(), vec![0]);
+    let (mut sampler, mut text) = (Sampler::new(Kernel::detect()), vec![0]);
     for position in 0..len {
         let logits = model.logits(&text);
         let sampling = Sampling::at(temperature);

@@ -1,7 +1,7 @@
 //! Which tokens the prediction looks at one by one: the likely and the lucky (SPEC 4.6).
 
-use weir_model::math::{self, Top, Weights};
-use weir_model::{Kernel, Token};
+use weir_exact::{Kernel, Token};
+use weir_exact::{Top, Weights};
 
 use crate::noise::Noise;
 
@@ -76,7 +76,7 @@ impl Candidates {
         if noise.is_some() {
             self.words.clear();
             self.words.extend(self.found.iter().map(|found| found.1));
-            math::gumbels(kernel, &self.words, &mut self.gumbel);
+            weir_exact::gumbels(kernel, &self.words, &mut self.gumbel);
         }
     }
 

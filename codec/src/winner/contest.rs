@@ -1,7 +1,7 @@
 //! What the network sees of a prediction: numbers of the best candidates, and of the whole (SPEC 4.6).
 
-use weir_model::Kernel;
-use weir_model::math::{self, Column, ONE, ROWS, exp_weight, keep_best, ranked};
+use weir_exact::Kernel;
+use weir_exact::{Column, ONE, ROWS, exp_weight, keep_best, ranked};
 
 use super::history::{self, History};
 use crate::query::Sampling;
@@ -75,7 +75,7 @@ impl Contest {
         self.behind.clear();
         self.behind.extend(self.scores.iter().map(|score| score - best));
         self.weights.resize(logit.len(), 0);
-        let likely = math::expert(
+        let likely = weir_exact::expert(
             kernel,
             (1.0, &self.behind),
             (0.0, &self.behind),
@@ -105,7 +105,7 @@ impl Contest {
         self.logits.clear();
         self.logits
             .extend(self.entrants.iter().map(|&i| logit[i as usize]));
-        math::precede(kernel, logit, &self.mass, &self.logits, &mut self.ahead);
+        weir_exact::precede(kernel, logit, &self.mass, &self.logits, &mut self.ahead);
         let total = self.mass.iter().fold(0u32, |sum, &mass| sum.wrapping_add(mass)) as f32;
 
         let log_all = log(sum);
@@ -227,7 +227,7 @@ impl Contest {
 
 /// `ln(sum / 2^30)` of weights.
 fn log(sum: u64) -> f32 {
-    math::ln(sum as f64 / f64::from(ONE)) as f32
+    weir_exact::ln(sum as f64 / f64::from(ONE)) as f32
 }
 
 fn at_least(x: f32, least: f32) -> f32 {

@@ -1,7 +1,7 @@
 //! The small fixed network that scores the entrants of a contest (SPEC 4.6). Its weights are part of the specification.
 
-use weir_model::Kernel;
-use weir_model::math::{self, Column, ROWS};
+use weir_exact::Kernel;
+use weir_exact::{Column, ROWS};
 
 use super::contest::{Contest, ENTRANT, GLOBAL};
 use crate::learned::Origin;
@@ -85,9 +85,9 @@ impl Scorer {
             *bias = affine(*bias, &net[layout::SHARED + unit * GLOBAL..][..GLOBAL], shared);
         }
         let columns = contest.columns();
-        math::dense(kernel, &net[layout::FIRST..], &bias, columns, &mut self.first);
+        weir_exact::dense(kernel, &net[layout::FIRST..], &bias, columns, &mut self.first);
         let bias = &net[layout::SECOND_BIAS..][..HIDDEN];
-        math::dense(
+        weir_exact::dense(
             kernel,
             &net[layout::SECOND..],
             bias,
@@ -120,7 +120,7 @@ impl Scorer {
         let escape = &net[layout::ESCAPE..];
         let logit =
             affine(escape[0], &escape[1..][..GLOBAL], shared) + escape[1 + GLOBAL] * contest.outside();
-        let odds = math::exp(logit.clamp(-LEAST_LIKELY, MOST_LIKELY));
+        let odds = weir_exact::exp(logit.clamp(-LEAST_LIKELY, MOST_LIKELY));
         odds / (1.0 + odds)
     }
 }

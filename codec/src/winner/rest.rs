@@ -2,8 +2,8 @@
 //!
 //! That takes a pass over the whole vocabulary with its noise, so it is made only once an escape is there.
 
-use weir_model::math;
-use weir_model::{Kernel, Token};
+use weir_exact;
+use weir_exact::{Kernel, Token};
 
 use super::widths::Widths;
 use crate::noise::Noise;
@@ -59,7 +59,7 @@ impl Rest {
             self.words.resize(weights.len(), 0);
             noise.high().fill(kernel, &mut self.words);
             self.favoured.resize(weights.len(), 0.0);
-            math::favour(
+            weir_exact::favour(
                 kernel,
                 (temperature, MOST),
                 &self.words,
@@ -105,7 +105,7 @@ impl Rest {
             // Where q gives the rest nothing at all, they are alike.
             self.widths.set(self.ids.iter().map(|_| 1), None);
         } else if lucky > 0.0 {
-            let unit = math::ONE as f32;
+            let unit = weir_exact::ONE as f32;
             let factors = (
                 trust * (unit / lucky as f32),
                 (1.0 - trust) * (unit / plain as f32),

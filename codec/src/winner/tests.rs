@@ -85,7 +85,7 @@ fn every_kernel_predicts_the_same() {
 #[test]
 fn the_seed_saves_bits() {
     let (mut weak, mut strong) = (Markov::new(2000), Markov::new(2000).relative(5));
-    let mut sampler = crate::Sampler::default();
+    let mut sampler = crate::Sampler::new(Kernel::detect());
     for (temperature, least) in [(1.0, 0.75), (0.6, 0.95)] {
         let sampling = Sampling::at(temperature);
         let mut predictor = Predictor::new(Kernel::Portable);
@@ -119,7 +119,10 @@ fn bits_of_a_relative(temperature: f32, tau: f32) -> f64 {
         tau,
         ..Sampling::at(temperature)
     };
-    let (mut sampler, mut predictor) = (crate::Sampler::default(), Predictor::new(Kernel::Portable));
+    let (mut sampler, mut predictor) = (
+        crate::Sampler::new(Kernel::detect()),
+        Predictor::new(Kernel::Portable),
+    );
     let mut own = predictor.begin(Some(&sampling));
     let (mut context, mut bits) = (vec![1, 2], 0.0);
     for position in 0..400 {
@@ -228,7 +231,7 @@ fn cost(
     parts: Parts,
 ) -> (f64, f64) {
     let mut weak = Markov::new(vocab);
-    let mut predictor = Predictor::with(Kernel::choose(None).unwrap(), parts);
+    let mut predictor = Predictor::with(Kernel::detect(), parts);
     let (mut coded, mut plain) = (0.0, 0.0);
     let mut context = vec![1, 2];
     let mut own = predictor.begin(sampling);
@@ -249,7 +252,10 @@ fn cost(
 
 /// Tokens of the model `variant`, 0 for the weak one itself, under a seed of this byte.
 fn drawn(vocab: usize, variant: u64, seed: u8) -> Vec<Token> {
-    let (mut model, mut sampler) = (Markov::new(vocab).relative(variant), crate::Sampler::default());
+    let (mut model, mut sampler) = (
+        Markov::new(vocab).relative(variant),
+        crate::Sampler::new(Kernel::detect()),
+    );
     let mut context = vec![1, 2];
     let draw = |position| {
         let logits = model.logits(&context);
@@ -348,7 +354,7 @@ fn lossy_answers_are_not_much_worse_than_plain_either() {
 fn the_worst_of_each_prediction_costs_no_more() {
     let mut weak = Markov::new(2000);
     for sampling in lossy().chain([Sampling::GREEDY, Sampling::at(1.0), Sampling::at(0.3)]) {
-        let mut predictor = Predictor::new(Kernel::choose(None).unwrap());
+        let mut predictor = Predictor::new(Kernel::detect());
         let (mut coded, mut plain) = (0.0, 0.0);
         let mut context = vec![1, 2];
         let mut own = predictor.begin(Some(&sampling));
@@ -417,7 +423,7 @@ fn parts_can_be_taken_away() {
 fn the_network_is_what_its_layout_says() {
     use super::network::{HIDDEN, layout};
     for (vocab, temperature) in [(3000, 1.0), (3000, 0.0), (40, 0.7)] {
-        let mut predictor = Predictor::new(Kernel::choose(None).unwrap());
+        let mut predictor = Predictor::new(Kernel::detect());
         prepared(vocab, &[5, 6], temperature, &mut predictor);
         let net = network::of(predictor.origin).unwrap();
         let contest = &predictor.contest;

@@ -2,7 +2,7 @@
 //! without them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use weir_model::{Error, Predict, Slot, Token};
+use weir_exact::{Error, Predict, Slot, Token};
 
 /// A share in a model. Only the engine's thread uses it, so the lock is never waited for.
 pub(super) struct Lent<P> {

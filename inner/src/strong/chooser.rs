@@ -5,10 +5,9 @@ use super::adviser::Adviser;
 use super::{Failed, Handle, Refused};
 use std::collections::BTreeMap;
 use weir_codec::{Query, Sampler, Sampling, Seed};
-use weir_model::Token;
+use weir_model::{Kernel, Token};
 
 /// The sampler with what it must know of each live query.
-#[derive(Default)]
 pub(super) struct Chooser {
     sampler: Sampler,
     adviser: Option<Adviser>,
@@ -23,12 +22,19 @@ struct Live {
 }
 
 impl Chooser {
-    /// Without queries. Without an adviser none may allow a deviation.
-    pub(super) fn new(adviser: Option<Adviser>) -> Self {
+    /// Without queries and without an adviser, so that none may allow a deviation. Samples with `kernel`.
+    pub(super) fn new(kernel: Kernel) -> Self {
         Self {
-            adviser,
-            ..Self::default()
+            sampler: Sampler::new(kernel),
+            adviser: None,
+            queries: BTreeMap::new(),
         }
+    }
+
+    /// The same with an adviser, if there is one.
+    pub(super) fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
+        self.adviser = adviser;
+        self
     }
 
     /// Takes a query under a handle that is free.

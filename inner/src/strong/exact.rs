@@ -7,7 +7,7 @@ use super::chooser::Chooser;
 use super::{Failed, Handle, Refused, Sink, Strong};
 use std::collections::BTreeMap;
 use weir_codec::Query;
-use weir_model::{Predict, Slot, Token};
+use weir_model::{Kernel, Predict, Slot, Token};
 
 /// A strong engine over any [`Predict`].
 pub struct Exact<P> {
@@ -30,8 +30,9 @@ struct Live {
 }
 
 impl<P: Predict> Exact<P> {
-    /// An engine without queries that says only tokens below `vocab`, on a model with a pool of `positions`.
-    pub fn new(model: P, vocab: usize, positions: usize) -> Self {
+    /// An engine without queries that says only tokens below `vocab`, on a model with a pool of `positions`. Samples
+    /// with `kernel`.
+    pub fn new(model: P, vocab: usize, positions: usize, kernel: Kernel) -> Self {
         let vocab = vocab.min(model.vocab());
         Self {
             model,
@@ -39,13 +40,13 @@ impl<P: Predict> Exact<P> {
             positions,
             promised: 0,
             queries: BTreeMap::new(),
-            chooser: Chooser::default(),
+            chooser: Chooser::new(kernel),
         }
     }
 
     /// The same; with an adviser, queries may allow a deviation.
     pub fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
-        self.chooser = Chooser::new(adviser);
+        self.chooser = self.chooser.with_adviser(adviser);
         self
     }
 

@@ -4,7 +4,7 @@ use super::{Handle, Refused, Strong};
 use core::ops::ControlFlow;
 use weir_codec::testing::Markov;
 use weir_codec::{Query, Sampler, Sampling};
-use weir_model::Token;
+use weir_model::{Kernel, Token};
 
 const VOCAB: usize = 300;
 
@@ -15,7 +15,7 @@ fn model() -> Markov {
 /// An engine with a relative of `model`, beside which `model` may be asked in `positions`.
 fn engine(positions: usize) -> Exact<Markov> {
     let adviser = Adviser::new(Box::new(model()), positions, 0.1);
-    Exact::new(model().relative(5), VOCAB, 4096).with_adviser(Some(adviser))
+    Exact::new(model().relative(5), VOCAB, 4096, Kernel::detect()).with_adviser(Some(adviser))
 }
 
 fn query(tau: f32, temperature: f32) -> Query {
@@ -58,7 +58,7 @@ fn answers_are_the_sampler_s_whoever_is_beside_them() {
         wants.push((Handle(n), 40 - n as usize));
     }
     let answers = said(&mut engine, &wants);
-    let mut sampler = Sampler::default();
+    let mut sampler = Sampler::new(Kernel::detect());
     for (query, answer) in queries.iter().zip(&answers) {
         let (mut strong, mut weak) = (model().relative(5), model());
         let mut context = query.prompt.clone();
@@ -70,14 +70,14 @@ fn answers_are_the_sampler_s_whoever_is_beside_them() {
         }
     }
     assert_ne!(answers[0][..36], answers[1][..36]);
-    let mut plain = Exact::new(model().relative(5), VOCAB, 4096);
+    let mut plain = Exact::new(model().relative(5), VOCAB, 4096, Kernel::detect());
     plain.admit(Handle(0), &queries[3]).unwrap();
     assert_eq!(said(&mut plain, &wants[..1])[0][..37], answers[3][..]);
 }
 
 #[test]
 fn a_deviation_is_refused_where_it_is_too_large_or_nobody_can_be_asked() {
-    let mut plain = Exact::new(model(), VOCAB, 4096);
+    let mut plain = Exact::new(model(), VOCAB, 4096, Kernel::detect());
     assert_eq!(plain.admit(Handle(0), &query(0.9, 1.0)), Err(Refused::Deviation));
     plain.admit(Handle(0), &query(1.0, 1.0)).unwrap();
     let mut engine = engine(4096);
@@ -101,8 +101,13 @@ fn room_beside_the_strong_model_is_kept_account_of() {
     engine.admit(Handle(3), &query(0.3, 0.0)).unwrap();
     // What the strong model has no room for must not stay with the adviser.
     let adviser = Adviser::new(Box::new(model()), 64, 0.1);
-    let mut small =
-        Exact::new(Markov::new(VOCAB).with_limits(0, 256), VOCAB, 4096).with_adviser(Some(adviser));
+    let mut small = Exact::new(
+        Markov::new(VOCAB).with_limits(0, 256),
+        VOCAB,
+        4096,
+        Kernel::detect(),
+    )
+    .with_adviser(Some(adviser));
     for _ in 0..2 {
         assert_eq!(small.admit(Handle(0), &query(0.3, 0.0)), Err(Refused::Full));
     }

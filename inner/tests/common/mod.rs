@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 use weir_codec::testing::{Markov, letters};
 use weir_codec::{Decoded, Decoder, End, Query, Sampling, Settings, Step};
+use weir_exact::Kernel;
 use weir_inner::engine::{Engine, Limits};
 use weir_inner::pump::Pump;
 use weir_inner::record::{Answer, Record};
@@ -104,7 +105,7 @@ pub(crate) fn strong() -> Markov {
 /// The strong engine, with the weak model beside it.
 pub(crate) fn engine() -> Exact<Markov> {
     let adviser = Adviser::new(Box::new(weak()), 1 << 20, 0.05);
-    Exact::new(strong(), VOCAB, 1 << 20).with_adviser(Some(adviser))
+    Exact::new(strong(), VOCAB, 1 << 20, Kernel::detect()).with_adviser(Some(adviser))
 }
 
 pub(crate) fn inner(now: Instant, parameters: Parameters, record: &Path) -> (Pump, Worker<Markov>) {
@@ -120,6 +121,7 @@ pub(crate) fn inner(now: Instant, parameters: Parameters, record: &Path) -> (Pum
     let engine = Engine::new(
         Box::new(strong),
         weak(),
+        Kernel::detect(),
         letters(VOCAB, END),
         limits,
         None,
@@ -290,7 +292,7 @@ impl Outer {
         self.ids += 1;
         self.session.open(now, self.ids);
         let fresh = || Reader {
-            decoder: Decoder::new(weak(), letters(VOCAB, END), Settings::default()),
+            decoder: Decoder::new(weak(), letters(VOCAB, END), Settings::default(), Kernel::detect()),
             orders: VecDeque::new(),
             taken_in: 0,
             live: BTreeMap::new(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::tokenizer::tests::metadata;
+use crate::token::tests::metadata;
 use proptest::prelude::*;
 
 const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + \

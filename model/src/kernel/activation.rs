@@ -1,8 +1,8 @@
 //! Activations as integer codes: SPEC 2.3.
 
-use crate::math::lanes::{self, Pass};
-use crate::ops::{TINY, round};
-use crate::{Error, Kernel};
+use crate::net::ops::{TINY, round};
+use weir_exact::lanes::{self, Pass};
+use weir_exact::{Error, Kernel};
 
 /// Most rows that lie side by side: a kernel multiplies them together.
 pub(crate) const TILE: usize = 8;

@@ -5,8 +5,8 @@
 use super::activation::{Quad, TILE, Tile};
 use super::x86::{load128, load256, prefetch};
 use super::{Activations, Columns};
-use crate::quant::{Kind, Shape};
-use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
+use crate::kernel::matrix::{LANES, Matrix, QUAD, Record, STRIP};
+use crate::kernel::quant::{Kind, Shape};
 use std::arch::x86_64::*;
 
 /// Multiplies the groups of rows in `data` with every row of `x`.

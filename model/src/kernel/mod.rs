@@ -4,18 +4,18 @@
 //! rows in sixteen lanes; the latter two take several activations per pass over the weights. They are equal bit for bit:
 //! integer sums are exact in any order, and each output has one float accumulator that takes its blocks in ascending order.
 
-/// Calls a function with the number of a [`Kind`](crate::quant::Kind) as its constant argument.
+/// Calls a function with the number of a [`Kind`](crate::kernel::quant::Kind) as its constant argument.
 macro_rules! for_kind {
     ($kind:expr, $function:ident($($argument:expr),*)) => {
         match $kind {
-            crate::quant::Kind::Q4_0 => $function::<0>($($argument),*),
-            crate::quant::Kind::Q4_1 => $function::<1>($($argument),*),
-            crate::quant::Kind::Q5_0 => $function::<2>($($argument),*),
-            crate::quant::Kind::Q5_1 => $function::<3>($($argument),*),
-            crate::quant::Kind::Q8_0 => $function::<4>($($argument),*),
-            crate::quant::Kind::Q4K => $function::<5>($($argument),*),
-            crate::quant::Kind::Q5K => $function::<6>($($argument),*),
-            crate::quant::Kind::Q6K => $function::<7>($($argument),*),
+            crate::kernel::quant::Kind::Q4_0 => $function::<0>($($argument),*),
+            crate::kernel::quant::Kind::Q4_1 => $function::<1>($($argument),*),
+            crate::kernel::quant::Kind::Q5_0 => $function::<2>($($argument),*),
+            crate::kernel::quant::Kind::Q5_1 => $function::<3>($($argument),*),
+            crate::kernel::quant::Kind::Q8_0 => $function::<4>($($argument),*),
+            crate::kernel::quant::Kind::Q4K => $function::<5>($($argument),*),
+            crate::kernel::quant::Kind::Q5K => $function::<6>($($argument),*),
+            crate::kernel::quant::Kind::Q6K => $function::<7>($($argument),*),
         }
     };
 }
@@ -26,16 +26,18 @@ mod activation;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod float_env;
+pub(crate) mod matrix;
 mod portable;
+pub(crate) mod quant;
 mod reference;
+pub(crate) mod team;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use activation::{Activations, TileMut, tile_rows};
 
-use crate::weights::{LANES, Matrix};
-use crate::{Error, Kernel, team};
+use crate::kernel::matrix::{LANES, Matrix};
+use weir_exact::{Error, Kernel};
 
 /// A product to be made.
 pub(crate) struct Product<'a> {

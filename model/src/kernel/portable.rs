@@ -5,8 +5,8 @@
 
 use super::activation::{Quad, Tile};
 use super::{Activations, Columns, put};
-use crate::quant::{Kind, Shape};
-use crate::weights::{LANES, Matrix, QUAD, Record, STRIP};
+use crate::kernel::matrix::{LANES, Matrix, QUAD, Record, STRIP};
+use crate::kernel::quant::{Kind, Shape};
 
 /// Multiplies the groups of rows in `data` with every row of `x`.
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {

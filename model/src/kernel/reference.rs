@@ -1,8 +1,8 @@
 //! SPEC 2.4, word by word: one output at a time on unpacked blocks.
 
 use super::{Activations, Columns};
-use crate::quant::Shape;
-use crate::weights::{LANES, Matrix, Record};
+use crate::kernel::matrix::{LANES, Matrix, Record};
+use crate::kernel::quant::Shape;
 
 /// Multiplies the groups of rows in `data` with every row of `x`.
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::quant::{Block, Kind};
-use crate::weights::Record;
+use crate::kernel::matrix::Record;
+use crate::kernel::quant::{Block, Kind};
 
 /// Xorshift, for codes.
 struct Random(u32);

@@ -19,10 +19,18 @@ impl World {
     fn new(parameters: Parameters) -> Self {
         let settings = Settings::default();
         let vocabulary = letters(VOCAB, END);
-        let encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings);
+        let encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings, Kernel::detect());
         let metrics = Metrics::default();
         let fresh = Box::new(|| Ok(Markov::new(VOCAB)));
-        let reader = Reader::new(0, fresh, vocabulary, settings, parameters, metrics.clone());
+        let reader = Reader::new(
+            0,
+            fresh,
+            Kernel::detect(),
+            vocabulary,
+            settings,
+            parameters,
+            metrics.clone(),
+        );
         Self {
             encoder,
             reader,

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use weir_codec::noise::Noise;
 use weir_codec::winner::Predictor;
 use weir_codec::{Query, Sampling};
-use weir_model::math::{Top, Weights, exp_weight};
+use weir_exact::{Top, Weights, exp_weight};
 use weir_model::{Kernel, Predict, Slot, Token};
 
 use crate::rng::Rng;
@@ -146,7 +146,7 @@ const PASS: usize = 64;
 impl<P: Predict> Observer<P> {
     /// An observer of two models with one tokenizer.
     pub fn new(weak: P, strong: P) -> Self {
-        let kernel = Kernel::choose(None).unwrap_or(Kernel::Portable);
+        let kernel = Kernel::detect();
         Self {
             weak,
             strong,

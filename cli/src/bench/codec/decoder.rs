@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use weir_codec::{Decoder, Sampling, Settings, Step};
 use weir_model::{Kernel, Kv, Options, Predict};
 use weir_setup::Source;
-use weir_setup::source::vocabulary;
+use weir_setup::source::{kernel, vocabulary};
 use weir_wire::frame::{self, Frame, Sealed};
 use weir_wire::{Caps, CheckWidth, Format, IdWidth, Message, Parameters};
 
@@ -16,15 +16,14 @@ use super::encoder::{SESSION, behind};
 use super::pipe::{Down, Up};
 use super::timed::{Spent, Timed};
 use crate::clock::Stopwatch;
-use crate::models::{self, Choice};
 
 /// Flags of the process, which nobody but the bench starts.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DecoderArgs {
     #[arg(long)]
     weak: String,
-    #[arg(long, value_parser = models::choice)]
-    kernel: Choice,
+    #[arg(long, value_parser = kernel)]
+    kernel: Kernel,
     #[arg(long)]
     threads: usize,
     #[arg(long)]
@@ -86,8 +85,6 @@ impl Process {
         if let Some(len) = parameters.piece_len() {
             command.args(["--piece", &len.to_string()]);
         }
-        // The codec's own passes over the vocabulary follow this.
-        command.env("WEIR_KERNEL", kernel.name());
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -144,7 +141,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
     let source = Source::weak(&args.weak);
     let vocabulary = vocabulary(&source.tokenizer()?);
     let options = Options {
-        kernel: args.kernel.0,
+        kernel: args.kernel,
         threads: args.threads,
         kv_tokens: args.pool,
         max_context: args.context,
@@ -158,6 +155,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             full: args.tokens_per_tick,
             ..Settings::default()
         },
+        args.kernel,
     );
     let mut messages = VecDeque::new();
     let mut digests = Vec::new();

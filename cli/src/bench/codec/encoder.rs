@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
 use weir_codec::{Encoder, Offer, Settings, Vocabulary};
 use weir_meter::LinkCost;
-use weir_model::{Predict, Token};
+use weir_model::{Kernel, Predict, Token};
 use weir_wire::frame::{self, Repr, Sealed};
 use weir_wire::{Message, Parameters, Query, Source};
 
@@ -21,6 +21,8 @@ pub(in crate::bench) struct Encoding {
     pub(in crate::bench) slots: usize,
     /// Of these the format, the tokens of a tick, the longest frame and the shape matter.
     pub(in crate::bench) parameters: Parameters,
+    /// Passes over the vocabulary; no choice changes a bit.
+    pub(in crate::bench) kernel: Kernel,
 }
 
 /// A live answer.
@@ -56,7 +58,7 @@ impl Encoding {
             full: u8::try_from(self.parameters.tokens_per_tick)?,
             ..Settings::default()
         };
-        let mut encoder = Encoder::new(model, vocabulary, settings);
+        let mut encoder = Encoder::new(model, vocabulary, settings, self.kernel);
         let mut waiting = jobs.iter().enumerate();
         let mut slots: Vec<Option<Live>> = vec![None; self.slots];
         let mut totals = Totals::default();

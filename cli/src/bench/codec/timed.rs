@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use weir_model::{Error, Predict, Slot, Token};
+use weir_exact::{Error, Predict, Slot, Token};
 
 use crate::clock::Stopwatch;
 

@@ -159,6 +159,7 @@ impl Bench {
                 tokens_per_tick: SETTINGS.full.into(),
                 ..Parameters::default()
             },
+            kernel: self.options.kernel,
         };
         let weak = self.weak.twin(&self.options)?;
         let totals = encoding.run(weak, self.vocabulary.clone(), &jobs, None, &bar)?;

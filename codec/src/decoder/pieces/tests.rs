@@ -4,6 +4,7 @@ use super::*;
 use crate::framing::{Before, Count, Port};
 use crate::query::{Query, Sampling, Settings};
 use crate::testing::{Markov, letters};
+use weir_exact::Kernel;
 
 const VOCAB: usize = 300;
 const FULL: u8 = 10;
@@ -13,7 +14,7 @@ fn decoder(slots: u8) -> Decoder<Markov> {
         full: FULL,
         ..Settings::default()
     };
-    let mut decoder = Decoder::new(Markov::new(VOCAB), letters(VOCAB, 7), settings);
+    let mut decoder = Decoder::new(Markov::new(VOCAB), letters(VOCAB, 7), settings, Kernel::detect());
     for slot in 0..slots {
         let query = Query {
             seed: [slot; 16],

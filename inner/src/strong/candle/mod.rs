@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 use weir_codec::Query;
-use weir_model::Token;
+use weir_model::{Kernel, Token};
 
 /// A strong engine over candle.
 pub struct Candle {
@@ -69,12 +69,13 @@ struct Live {
 
 impl Candle {
     /// Reads a GGUF file. The engine says only tokens below `vocab`, holds at most `context` positions of one query
-    /// and `positions` of all of them.
+    /// and `positions` of all of them. Samples with `kernel`; candle has its own.
     pub fn load<R: Read + Seek>(
         file: &mut R,
         vocab: usize,
         context: usize,
         positions: usize,
+        kernel: Kernel,
     ) -> Result<Self, Error> {
         let device = Device::Cpu;
         let mut content = Content::read(file)?;
@@ -115,13 +116,13 @@ impl Candle {
             positions,
             promised: 0,
             queries: BTreeMap::new(),
-            chooser: Chooser::default(),
+            chooser: Chooser::new(kernel),
         })
     }
 
     /// The same; with an adviser, queries may allow a deviation.
     pub fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
-        self.chooser = Chooser::new(adviser);
+        self.chooser = self.chooser.with_adviser(adviser);
         self
     }
 

@@ -18,7 +18,7 @@ fn query(index: u32, max_tokens: u32) -> Query {
 }
 
 fn candle(file: &[u8], positions: usize) -> Candle {
-    Candle::load(&mut Cursor::new(file), 300, 256, positions).unwrap()
+    Candle::load(&mut Cursor::new(file), 300, 256, positions, Kernel::detect()).unwrap()
 }
 
 /// The answers to several queries, `count` tokens each, side by side.
@@ -44,7 +44,7 @@ fn says_what_the_exact_engine_says() {
         let file = tiny_gguf(&tiny);
         let queries: Vec<_> = (0..12).map(|index| query(index, 4)).collect();
         let model = Model::from_bytes("tiny", &file, &Options::default()).unwrap();
-        let mut exact = Exact::new(model, tiny.vocab, 8192);
+        let mut exact = Exact::new(model, tiny.vocab, 8192, Kernel::detect());
         let ours = answers(&mut exact, &queries, 4);
         let theirs = answers(&mut candle(&file, 8192), &queries, 4);
         // Activations are rounded differently, so that near ties of a random model may turn out otherwise.
@@ -85,10 +85,10 @@ fn real_models_say_what_they_say_on_the_exact_engine() {
         let model = Model::load(&path, &options).unwrap();
         let vocab = tokenizer.vocab();
         let mut file = std::fs::File::open(&path).unwrap();
-        let mut theirs = Candle::load(&mut file, vocab, 256, 256).unwrap();
+        let mut theirs = Candle::load(&mut file, vocab, 256, 256, Kernel::detect()).unwrap();
         let queries = [query];
         let theirs = answers(&mut theirs, &queries, 12);
-        let ours = answers(&mut Exact::new(model, vocab, 256), &queries, 12);
+        let ours = answers(&mut Exact::new(model, vocab, 256, Kernel::detect()), &queries, 12);
         let text = |answer: &[Vec<Token>]| String::from_utf8(tokenizer.decode(&answer[0])).unwrap();
         assert_eq!(text(&ours), text(&theirs), "{name}");
     }
@@ -122,7 +122,7 @@ fn what_does_not_fit_is_refused_and_room_comes_back() {
     };
     assert_eq!(engine.admit(Handle(2), &foreign), Err(Refused::BadPrompt));
     assert!(matches!(
-        Candle::load(&mut Cursor::new(&file), 301, 256, 40),
+        Candle::load(&mut Cursor::new(&file), 301, 256, 40, Kernel::detect()),
         Err(Error::Vocabulary {
             got: 300,
             expected: 301

@@ -91,7 +91,7 @@ impl Weights {
     /// As [`Weights::set`].
     pub fn maximum(&mut self, kernel: Kernel, logits: &[f32]) -> Result<(), Error> {
         // Every use begins here, on whatever thread the caller likes.
-        crate::kernel::float_env::check()?;
+        crate::float_env::check()?;
         self.block_max.resize(logits.len().div_ceil(Self::BLOCK), 0.0);
         let finite = lanes::run(
             kernel,

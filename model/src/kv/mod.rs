@@ -10,10 +10,11 @@ mod page;
 
 use std::sync::Arc;
 
+use crate::Kv;
 use crate::kernel::Activations;
-use crate::{Error, Kernel, Kv, Slot, Token};
 use page::Content;
 pub(crate) use page::{Number, Part};
+use weir_exact::{Error, Kernel, Slot, Token};
 
 /// Positions per page.
 pub const PAGE: usize = 64;

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use crate::kv::{Number, PAGE, Part};
-use crate::math::exp;
-use crate::math::lanes::Pass;
-use crate::ops::{reduce, tree};
+use crate::net::ops::{reduce, tree};
+use weir_exact::exp;
+use weir_exact::lanes::Pass;
 
 const LANES: usize = 16;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::split::{SUPPORTED, Splitter};
-use crate::gguf::{Metadata, Value};
+use crate::file::metadata::{Metadata, Value};
 use crate::{Error, Token};
 
 /// The `tokenizer.*` part of a GGUF file as plain fields.
@@ -169,19 +169,12 @@ impl TokenizerMetadata {
 }
 
 fn token_type(gguf: &Metadata, value: &Value) -> Result<TokenType, Error> {
-    let number = match *value {
-        Value::I32(number) => i64::from(number),
-        Value::U32(number) => i64::from(number),
-        Value::U8(number) => i64::from(number),
-        Value::I8(number) => i64::from(number),
-        _ => -1,
-    };
-    Ok(match number {
-        1 => TokenType::Normal,
-        2 => TokenType::Unknown,
-        3 => TokenType::Control,
-        4 => TokenType::UserDefined,
-        5 => TokenType::Unused,
+    Ok(match *value {
+        Value::Uint(1) => TokenType::Normal,
+        Value::Uint(2) => TokenType::Unknown,
+        Value::Uint(3) => TokenType::Control,
+        Value::Uint(4) => TokenType::UserDefined,
+        Value::Uint(5) => TokenType::Unused,
         _ => {
             return Err(Error::format(
                 gguf.file(),

@@ -15,7 +15,7 @@ const CONTROLS: u32 = 1 << 19 | 1 << 24 | 3 << 22 | 3;
 
 /// Puts the current thread's control word right.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn set() {
+pub fn set() {
     let word = read() & !CONTROLS;
     // SAFETY: loads MXCSR from a live u32 whose reserved bits come from MXCSR itself.
     unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const word, options(nostack, readonly)) };
@@ -31,7 +31,7 @@ fn read() -> u32 {
 
 /// Puts the current thread's control word right.
 #[cfg(target_arch = "aarch64")]
-pub(crate) fn set() {
+pub fn set() {
     let word = u64::from(read() & !CONTROLS);
     // SAFETY: writes FPCR with its own bits, some cleared.
     unsafe { std::arch::asm!("msr fpcr, {}", in(reg) word, options(nostack, nomem)) };
@@ -50,7 +50,7 @@ fn read() -> u32 {
 /// # Errors
 /// [`Error::FloatEnv`] if not.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(crate) fn check() -> Result<(), Error> {
+pub fn check() -> Result<(), Error> {
     let word = read();
     if word & CONTROLS == 0 {
         Ok(())
@@ -61,11 +61,11 @@ pub(crate) fn check() -> Result<(), Error> {
 
 /// Other machines have no control word that we know of: the self-check has to do.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn set() {}
+pub fn set() {}
 
 /// As above.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) fn check() -> Result<(), Error> {
+pub fn check() -> Result<(), Error> {
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! The weights of a model by their place in it, wherever they come from.
 
 use crate::Error;
-use crate::config::Config;
-use crate::weights::Matrix;
+use crate::kernel::matrix::Matrix;
+use crate::net::config::Config;
 
 /// A container that gives tensors by name.
 pub(crate) trait Source {

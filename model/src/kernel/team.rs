@@ -1,8 +1,8 @@
 //! Work that is divided among threads: by rows and by outputs, never within a sum.
 
-use crate::Error;
-use crate::kernel::float_env;
 use rayon::prelude::*;
+use weir_exact::Error;
+use weir_exact::float_env;
 
 /// Threads that are worth waking for so many elementary operations (an addition, or sixteen products of codes). To wake
 /// one takes some microseconds.

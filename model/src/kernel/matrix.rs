@@ -5,9 +5,10 @@
 //! sub-block, and the codes in strips of 32 columns. A strip is made of quads: four columns of each row, which is what
 //! dot products of bytes take from 32 bits of a lane. SPEC 8.1 draws it.
 
-use crate::quant::{Block, Kind, Shape, f16};
-use crate::{Error, gguf};
-use candle_core::quantized::GgmlDType;
+use crate::Error;
+use crate::file::dtype::Dtype;
+use crate::file::gguf;
+use crate::kernel::quant::{Block, Kind, Shape, f16};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -226,7 +227,7 @@ impl Matrix {
         }
         let packed = Self::pack(kind.unwrap_or(Kind::Q8_0), rows, cols, |row, b| match kind {
             Some(kind) => {
-                let len = kind.gguf_bytes();
+                let len = tensor.dtype.block_bytes();
                 let at = (row * (cols / kind.shape().block) + b) * len;
                 let block = Block::read(kind, &tensor.bytes[at..at + len]);
                 (block.d.is_finite() && block.m.is_finite()).then_some(block)
@@ -344,17 +345,17 @@ pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Resul
             .map(|&b| u16::from_le_bytes(b))
     };
     let values: Vec<f32> = match tensor.dtype {
-        GgmlDType::F32 => tensor
+        Dtype::F32 => tensor
             .bytes
             .as_chunks::<4>()
             .0
             .iter()
             .map(|&b| f32::from_le_bytes(b))
             .collect(),
-        GgmlDType::F16 => halves().map(f16).collect(),
-        GgmlDType::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
+        Dtype::F16 => halves().map(f16).collect(),
+        Dtype::BF16 => halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect(),
         dtype => {
-            let expected = "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K or Q6_K";
+            let expected = "F32, F16 or BF16";
             return Err(Error::format(file, name, expected, format!("{dtype:?}")));
         }
     };
@@ -365,7 +366,7 @@ pub(crate) fn floats(file: &str, name: &str, tensor: &gguf::Tensor<'_>) -> Resul
 mod tests {
     use super::*;
     use crate::testing::{Tiny, tiny_gguf};
-    use candle_core::quantized::{QStorage, QTensor};
+    use candle_core::quantized::{GgmlDType, QStorage, QTensor};
     use candle_core::{Device, Shape as CandleShape};
     use std::borrow::Cow;
 
@@ -377,7 +378,11 @@ mod tests {
         let mut kinds = Vec::new();
         for (name, tensor) in gguf.tensors.iter().filter(|(_, t)| t.dims.len() == 2) {
             let matrix = Matrix::from_gguf("tiny", name, tensor).unwrap();
-            let storage = QStorage::from_data(Cow::Owned(tensor.bytes.to_vec()), &Device::Cpu, tensor.dtype);
+            let storage = QStorage::from_data(
+                Cow::Owned(tensor.bytes.to_vec()),
+                &Device::Cpu,
+                candle(tensor.dtype),
+            );
             let dense = QTensor::new(storage.unwrap(), CandleShape::from(tensor.dims.clone())).unwrap();
             let dense: Vec<Vec<f32>> = dense.dequantize(&Device::Cpu).unwrap().to_vec2().unwrap();
             for (row, expected) in dense.iter().enumerate() {
@@ -397,12 +402,28 @@ mod tests {
         assert_eq!(kinds, (0..8).collect::<Vec<_>>());
     }
 
+    fn candle(dtype: Dtype) -> GgmlDType {
+        match dtype {
+            Dtype::F32 => GgmlDType::F32,
+            Dtype::F16 => GgmlDType::F16,
+            Dtype::BF16 => GgmlDType::BF16,
+            Dtype::Q4_0 => GgmlDType::Q4_0,
+            Dtype::Q4_1 => GgmlDType::Q4_1,
+            Dtype::Q5_0 => GgmlDType::Q5_0,
+            Dtype::Q5_1 => GgmlDType::Q5_1,
+            Dtype::Q8_0 => GgmlDType::Q8_0,
+            Dtype::Q4K => GgmlDType::Q4K,
+            Dtype::Q5K => GgmlDType::Q5K,
+            Dtype::Q6K => GgmlDType::Q6K,
+        }
+    }
+
     #[test]
     fn other_types_become_q8_0() {
         let values: Vec<f32> = (0..64).map(|i| (i as f32 - 20.0) / 7.0).collect();
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let tensor = gguf::Tensor {
-            dtype: GgmlDType::F32,
+            dtype: Dtype::F32,
             dims: vec![2, 32],
             bytes: &bytes,
         };
@@ -413,7 +434,7 @@ mod tests {
             assert!((got - expected).abs() <= 43.0 / 7.0 / 254.0 + 1e-6);
         }
         let odd = gguf::Tensor {
-            dtype: GgmlDType::F32,
+            dtype: Dtype::F32,
             dims: vec![4, 16],
             bytes: &bytes,
         };

@@ -1,15 +1,17 @@
 //! One pass of some rows through the network.
 
-use crate::attention::{Attend, TOGETHER};
-use crate::config::Config;
+use crate::Kv;
+use crate::kernel::matrix::Matrix;
+use crate::kernel::team;
 use crate::kernel::{self, Activations, Product, TileMut};
 use crate::kv::{Number, Pool};
-use crate::math::lanes;
-use crate::network::{Layer, Network};
-use crate::ops::{self, RmsNorm, SwiGlu};
-use crate::rope::{Rope, Rotate};
-use crate::weights::Matrix;
-use crate::{Error, Kernel, Kv, Slot, Token, team};
+use crate::net::attention::{Attend, TOGETHER};
+use crate::net::config::Config;
+use crate::net::network::{Layer, Network};
+use crate::net::ops::{self, RmsNorm, SwiGlu};
+use crate::net::rope::{Rope, Rotate};
+use weir_exact::lanes;
+use weir_exact::{Error, Kernel, Slot, Token};
 
 /// Most rows that go through the layers together.
 pub(crate) const CHUNK: usize = 64;

@@ -1,12 +1,15 @@
 //! `.weir` files: repacked weights that can be mapped and used as they lie, each part under its hash. SPEC 8.1.
 
-use crate::config::Config;
-use crate::gguf::{Gguf, Metadata};
+use crate::Error;
+use crate::file::gguf::Gguf;
+use crate::file::mapped;
+use crate::file::metadata::Metadata;
+use crate::kernel::matrix::{Bytes, Matrix};
+use crate::kernel::quant::Kind;
 use crate::model::Weights;
-use crate::network::{Network, Part, Source, VECTOR};
-use crate::quant::Kind;
-use crate::weights::{Bytes, Matrix};
-use crate::{Error, digest, mapped};
+use crate::net::config::Config;
+use crate::net::digest;
+use crate::net::network::{Network, Part, Source, VECTOR};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -380,7 +383,7 @@ impl Source for Gguf<'_> {
         let Some(tensor) = self.tensors.remove(name) else {
             return Ok(None);
         };
-        crate::weights::floats(self.metadata.file(), name, &tensor).map(Some)
+        crate::kernel::matrix::floats(self.metadata.file(), name, &tensor).map(Some)
     }
 
     fn leftover(&self) -> Option<String> {

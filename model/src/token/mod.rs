@@ -22,7 +22,8 @@ use std::path::Path;
 use tokenizers::Model as _;
 use tokenizers::models::bpe::{BPE, Vocab};
 
-use crate::{Error, Token, mapped, weirfile};
+use crate::file::{mapped, weirfile};
+use crate::{Error, Token};
 use alphabet::{byte_to_char, char_to_byte};
 pub use metadata::{TokenType, TokenizerMetadata};
 use split::Splitter;

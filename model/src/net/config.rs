@@ -1,8 +1,8 @@
 //! The architecture of a model, from its metadata.
 
 use crate::Error;
-use crate::gguf::Metadata;
-use crate::rope::Pairs;
+use crate::file::metadata::Metadata;
+use crate::net::rope::Pairs;
 
 /// Sizes and constants of the network. Every one that changes logits is part of the model's hash.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 //! A block of `block` weights is codes with one scale `d` (and, for some, a minimum `m`); the formats with 256 weights
 //! have small integer sub-scales (and sub-minimums) too. SPEC 2.2 has the formulas.
 
-use candle_core::quantized::GgmlDType;
+use crate::file::dtype::Dtype;
 
 /// A format whose codes are kept as they are; other formats are requantized to `Q8_0`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,16 +50,16 @@ impl Kind {
     ];
 
     /// The kind that keeps the codes of `dtype`.
-    pub(crate) fn of(dtype: GgmlDType) -> Option<Self> {
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
         Some(match dtype {
-            GgmlDType::Q4_0 => Self::Q4_0,
-            GgmlDType::Q4_1 => Self::Q4_1,
-            GgmlDType::Q5_0 => Self::Q5_0,
-            GgmlDType::Q5_1 => Self::Q5_1,
-            GgmlDType::Q8_0 => Self::Q8_0,
-            GgmlDType::Q4K => Self::Q4K,
-            GgmlDType::Q5K => Self::Q5K,
-            GgmlDType::Q6K => Self::Q6K,
+            Dtype::Q4_0 => Self::Q4_0,
+            Dtype::Q4_1 => Self::Q4_1,
+            Dtype::Q5_0 => Self::Q5_0,
+            Dtype::Q5_1 => Self::Q5_1,
+            Dtype::Q8_0 => Self::Q8_0,
+            Dtype::Q4K => Self::Q4K,
+            Dtype::Q5K => Self::Q5K,
+            Dtype::Q6K => Self::Q6K,
             _ => return None,
         })
     }
@@ -84,20 +84,6 @@ impl Kind {
             signed,
         }
     }
-
-    /// Bytes of a block in a GGUF file.
-    pub(crate) fn gguf_bytes(self) -> usize {
-        match self {
-            Self::Q4_0 => 18,
-            Self::Q4_1 => 20,
-            Self::Q5_0 => 22,
-            Self::Q5_1 => 24,
-            Self::Q8_0 => 34,
-            Self::Q4K => 144,
-            Self::Q5K => 176,
-            Self::Q6K => 210,
-        }
-    }
 }
 
 /// One block of one row, unpacked.
@@ -120,7 +106,7 @@ impl Block {
         codes: [0; 256],
     };
 
-    /// Unpacks a GGUF block; `bytes` has [`Kind::gguf_bytes`].
+    /// Unpacks a GGUF block; `bytes` has as many as [`Dtype::block_bytes`] says.
     pub(crate) fn read(kind: Kind, bytes: &[u8]) -> Self {
         let mut b = Self::ZERO;
         let half = |at: usize| f16(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
@@ -190,8 +176,16 @@ impl Block {
         if !values.iter().all(|v| v.is_finite()) {
             return None;
         }
-        let scale = if max < crate::ops::TINY { 0.0 } else { 127.0 / max };
-        b.d = if max < crate::ops::TINY { 0.0 } else { max / 127.0 };
+        let scale = if max < crate::net::ops::TINY {
+            0.0
+        } else {
+            127.0 / max
+        };
+        b.d = if max < crate::net::ops::TINY {
+            0.0
+        } else {
+            max / 127.0
+        };
         for (code, &v) in b.codes.iter_mut().zip(values) {
             *code = ((v * scale).round_ties_even() as i32 + 128) as u8;
         }

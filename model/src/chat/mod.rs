@@ -13,7 +13,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tokenizer::{Piece, Special, find_specials};
+use crate::token::{Piece, Special, find_specials};
 use crate::{Error, Token, Tokenizer};
 
 /// One turn of a conversation.

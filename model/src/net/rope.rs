@@ -1,7 +1,7 @@
 //! Rotary position embedding: SPEC 2.6. Angles in f64, from `+ - * /` alone.
 
-use crate::math::lanes::Pass;
-use crate::{math, ops};
+use crate::net::ops;
+use weir_exact::lanes::Pass;
 
 /// Which elements of a head are rotated together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,7 +31,7 @@ impl Rope {
         factors: Option<&[f32]>,
         positions: usize,
     ) -> Self {
-        let ln_base = math::ln(f64::from(base));
+        let ln_base = weir_exact::ln(f64::from(base));
         let frequencies: Vec<f64> = (0..half)
             .map(|i| {
                 let f = exp(-ln_base * (i as f64 / half as f64));

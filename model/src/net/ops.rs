@@ -1,7 +1,7 @@
 //! The float steps of the network: SPEC 2.5 to 2.8. Each operation is a single IEEE one, in the order written.
 
-use crate::math::exp;
-use crate::math::lanes::Pass;
+use weir_exact::exp;
+use weir_exact::lanes::Pass;
 
 /// A block of activations whose largest magnitude is below this (2^-100) is taken as zero: its scale would overflow.
 pub(crate) const TINY: f32 = f32::from_bits((127 - 100) << 23);

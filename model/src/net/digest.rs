@@ -1,12 +1,12 @@
 //! Hashes: of a model (SPEC 2.9) and of the logits it gives for golden inputs (SPEC 2.10).
 
-use crate::network::{Network, Part};
-use crate::{Error, Kernel, Kv, Model, Options, Predict, Token, testing};
+use crate::net::network::{Network, Part};
+use crate::{Error, Kv, Model, Options, Predict, Token, testing};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 /// Digests of golden logits by the model's name.
-pub(crate) const VECTORS: &str = include_str!("../../vectors/logits.json");
+pub(crate) const VECTORS: &str = include_str!("../../../vectors/logits.json");
 
 /// BLAKE3 of each tensor as stored, in the order of [`Network::parts`].
 pub(crate) fn part_hashes(network: &Network) -> Vec<[u8; 32]> {
@@ -81,7 +81,7 @@ pub(crate) fn self_check(options: &Options) -> Result<(), Error> {
         let got = golden(&mut Model::from_bytes(tiny.name(), &bytes, &small)?)?;
         let expected = expected(&vector(tiny.name(), options.kv))?;
         if got != expected {
-            let kernel = Kernel::choose(options.kernel)?.name();
+            let kernel = options.kernel.name();
             return Err(Error::SelfCheck {
                 kernel,
                 expected,

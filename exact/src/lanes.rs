@@ -3,7 +3,7 @@
 use crate::Kernel;
 
 /// A pass over many elements. `run` must be `#[inline(always)]`, so that it takes the features of its caller.
-pub(crate) trait Pass {
+pub trait Pass {
     /// What it gives.
     type Output;
 
@@ -14,7 +14,7 @@ pub(crate) trait Pass {
 /// Runs `pass` as compiled for `kernel`, or for any CPU where this one lacks it.
 #[allow(unsafe_code)]
 #[inline]
-pub(crate) fn run<P: Pass>(kernel: Kernel, pass: P) -> P::Output {
+pub fn run<P: Pass>(kernel: Kernel, pass: P) -> P::Output {
     #[cfg(target_arch = "x86_64")]
     match kernel {
         Kernel::Avx512 if kernel.supported() => {
