@@ -162,7 +162,7 @@ fn metadata(qwen2: bool, vocab: usize, layers: usize) -> Vec<(String, Value)> {
     tokens.extend(["<eos>".into(), "<sep>".into()]);
     tokens.extend(words.iter().map(|(a, b)| format!("{a}{b}")));
     let types = (0..vocab)
-        .map(|t| Value::Uint(if t == 256 || t == 257 { 3 } else { 1 }))
+        .map(|t| Value::Int(if t == 256 || t == 257 { 3 } else { 1 }))
         .collect();
     add("tokenizer.ggml.model".into(), Value::String("gpt2".into()));
     add("tokenizer.ggml.pre".into(), Value::String("qwen2".into()));

@@ -8,7 +8,7 @@ use crate::Error;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Value {
     Uint(u64),
-    /// Below zero.
+    /// Below zero, where it was read; as `i32` of any sign, where it is written.
     Int(i64),
     F32(f32),
     F64(f64),

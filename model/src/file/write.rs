@@ -15,13 +15,13 @@ pub(crate) struct NewTensor {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The bytes of a GGUF file. Whole numbers are written as `u32`, negative ones as `i32`; an array has values of one type.
+/// The bytes of a GGUF file, version 2. [`Value::Uint`] is written as `u32`, [`Value::Int`] as `i32`; an array has values of one type.
 ///
 /// # Panics
 /// For a number beyond 32 bits, or an array of several types.
 pub(crate) fn gguf(metadata: &[(String, Value)], tensors: &[(String, NewTensor)]) -> Vec<u8> {
     let mut out = b"GGUF".to_vec();
-    out.extend(3u32.to_le_bytes());
+    out.extend(2u32.to_le_bytes());
     out.extend((tensors.len() as u64).to_le_bytes());
     out.extend((metadata.len() as u64).to_le_bytes());
     for (key, value) in metadata {
