@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use weir_benches::{QWEN, kernels, logits};
 use weir_codec::coder::Encoder;
 use weir_codec::noise::Noise;
-use weir_codec::winner::Predictor;
+use weir_codec::predict::Predictor;
 use weir_codec::{Sampler, Sampling};
 use weir_exact::{Top, Weights};
 
@@ -75,7 +75,7 @@ fn token(criterion: &mut Criterion) {
                     let noise = Noise::new(&SEED, turn as u32);
                     let predicted = predictor.prepare(&rows[turn], Some((&sampling, &noise)), &own);
                     predicted.expect("the logits are finite");
-                    let place = predictor.place(sent[turn]);
+                    let place = predictor.prediction().place(sent[turn]);
                     encoder.reset();
                     for (start, width) in [Some(place.first), place.rest].into_iter().flatten() {
                         encoder.code(start, width);

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use weir_codec::stream::{self, Window};
+use weir_codec::text::{self, Window};
 use weir_model::{Predict as _, Token, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
@@ -93,7 +93,7 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     };
     let bar = progress::bar(header.tokens, "Compressing", "tokens");
     let (kernel, mut code) = (model.info().kernel, Vec::new());
-    let stats = stream::compress(
+    let stats = text::compress(
         &mut model,
         kernel,
         span(&header),
@@ -153,7 +153,7 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
     let count = usize::try_from(header.tokens).context("the file is too large for this machine")?;
     let bar = progress::bar(header.tokens, "Decompressing", "tokens");
     let (kernel, mut bytes) = (model.info().kernel, 0);
-    let tokens = stream::decompress(
+    let tokens = text::decompress(
         &mut model,
         kernel,
         span(&header),

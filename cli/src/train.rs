@@ -43,7 +43,7 @@ struct WinnerArgs {
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     trace: Vec<PathBuf>,
     /// The file to write
-    #[arg(long, value_name = "FILE", default_value = "codec/src/winner/network.bin")]
+    #[arg(long, value_name = "FILE", default_value = "codec/src/predict/network.bin")]
     out: PathBuf,
     /// Updates of each of the two networks
     #[arg(long, value_name = "N", default_value_t = 3000)]

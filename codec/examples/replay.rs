@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::Read;
 
 use weir_codec::noise::Noise;
-use weir_codec::winner::Predictor;
+use weir_codec::predict::Predictor;
 use weir_codec::{Sampler, Sampling};
 use weir_exact::Kernel;
 
@@ -48,10 +48,10 @@ fn main() -> Result<()> {
                 let token = sampler.sample(&p, &sampling, &seed, position)?;
                 let noise = Noise::new(&seed, position);
                 predictor.prepare(&q, Some((&sampling, &noise)), &own)?;
-                let place = predictor.place(token);
+                let place = predictor.prediction().place(token);
                 tokens += 1;
                 coded += place.bits();
-                plain += predictor.plain_bits(token);
+                plain += predictor.prediction().plain_bits(token);
                 escapes += u32::from(place.rest.is_some());
                 predictor.learn(token, &mut own);
             }

@@ -1,5 +1,5 @@
+use crate::predict::network;
 use crate::query::Settings;
-use crate::winner::network;
 
 /// Of this crate's syntax and constants: SPEC chapter 4. Changes with every change of what a code means.
 const CODEC: &str = "weir codec 5";

@@ -4,11 +4,11 @@ use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder::Interval;
-use crate::framing::{Before, Framing};
+use crate::counts::{Before, Framing, MAX_COUNT};
 use crate::noise::Noise;
-use crate::query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
+use crate::predict::{Predictor, SlotState};
+use crate::query::{MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
 use crate::stop::{Found, Matcher, State};
-use crate::winner::{Own, Predictor};
 
 /// Why a slot's answer is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +40,7 @@ pub(crate) struct Live {
     pub(crate) position: u32,
     pub(crate) before: Before,
     /// What this answer has taught.
-    pub(crate) own: Own,
+    pub(crate) own: SlotState,
 }
 
 // All that a live slot holds beside the model's keys and values, but for its stop strings: nothing of the vocabulary's size.
@@ -52,7 +52,7 @@ pub(crate) struct Point {
     pending: Token,
     position: u32,
     stop: State,
-    own: Own,
+    own: SlotState,
 }
 
 impl Live {

@@ -5,9 +5,10 @@ use weir_exact::{Kernel, Predict, Slot, Token};
 use crate::Error;
 use crate::batch::{Batch, End};
 use crate::coder;
-use crate::framing::{Before, Count, Framing, Port};
+use crate::counts::{Before, Count, Framing};
 use crate::query::{Query, Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
+use crate::symbol::Port;
 
 use pieces::Inlet;
 pub use pieces::Step;
@@ -257,14 +258,15 @@ impl<P: Predict> Decoder<P> {
                 return;
             }
             let place = coder.place();
-            let (token, bits) = Port::Read(coder).token(predictor, 0);
+            let prediction = predictor.prediction();
+            let (token, bits) = Port::Read(coder).token(prediction, 0);
             if coder.is_dry() {
                 coder.restore(&place);
                 return;
             }
             read += 1;
             part.read += 1;
-            part.stats.add(bits, predictor.plain_bits(token));
+            part.stats.add(bits, prediction.plain_bits(token));
             predictor.learn(token, &mut live.own);
             part.end = live.accept(token, vocabulary);
             part.tokens.push(token);

@@ -5,10 +5,11 @@ use weir_exact::{Kernel, Predict, Slot, Token};
 use crate::Error;
 use crate::batch::Batch;
 use crate::coder;
-use crate::framing::{Before, Count, Framing, Port};
+use crate::counts::{Before, Count, Framing, MAX_COUNT};
 use crate::pieces::Outlet;
-use crate::query::{MAX_COUNT, Query, Settings, Vocabulary};
+use crate::query::{Query, Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
+use crate::symbol::Port;
 
 mod pieces;
 
@@ -282,8 +283,9 @@ impl<P: Predict> Encoder<P> {
                 failed = Some(error);
                 return;
             }
-            let (_, bits) = Port::Write(coder).token(predictor, token);
-            plan[index].stats.add(bits, predictor.plain_bits(token));
+            let prediction = predictor.prediction();
+            let (_, bits) = Port::Write(coder).token(prediction, token);
+            plan[index].stats.add(bits, prediction.plain_bits(token));
             plan[index].coded += 1;
             predictor.learn(token, &mut live.own);
             live.accept(token, vocabulary);

@@ -1,4 +1,4 @@
-use crate::query::MAX_COUNT;
+use crate::counts::MAX_COUNT;
 
 /// What can go wrong in the codec.
 ///

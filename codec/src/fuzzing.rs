@@ -3,8 +3,8 @@
 use core::ops::ControlFlow;
 
 use crate::query::{Query, Sampling, Settings};
-use crate::stream::{Window, compress, decompress};
 use crate::testing::{Markov, letters};
+use crate::text::{Window, compress, decompress};
 use crate::{Answer, Decoder, Encoder, End, Error, Offer, Step};
 use weir_exact::Kernel;
 

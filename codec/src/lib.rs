@@ -6,10 +6,10 @@
 //! - [`Encoder`] and [`Decoder`] turn the tokens of all live slots of a batch into one code per frame and back, each slot
 //!   opened with a [`Query`]; what was learned belongs to the batch. Where all frames are of one length, [`Encoder::segment`]
 //!   and [`Decoder::piece`] make them pieces of one continuous code.
-//! - [`winner`] predicts which token wins, from the weak model's logits and the seeded noise; [`noise`] makes the noise, and
+//! - [`predict`] predicts which token wins, from the weak model's logits and the seeded noise; [`noise`] makes the noise, and
 //!   [`Sampler`] draws the strong model's tokens with it.
 //! - [`coder`] is the range coder: it sees integers only.
-//! - [`stream`] codes one text without queries; [`stop`] finds stop strings.
+//! - [`text`] codes one text without queries; [`stop`] finds stop strings.
 //!
 //! SPEC.md chapter 4 is normative for all of it.
 //!
@@ -61,27 +61,28 @@
 mod agreement;
 mod batch;
 pub mod coder;
+mod counts;
 mod decoder;
 mod encoder;
 mod error;
-mod framing;
 pub mod fuzzing;
-mod learned;
 pub mod noise;
 mod pieces;
+pub mod predict;
 mod query;
 mod sampler;
 mod stats;
 pub mod stop;
-pub mod stream;
+mod symbol;
 pub mod testing;
-pub mod winner;
+pub mod text;
 
 pub use agreement::agreement;
 pub use batch::End;
+pub use counts::MAX_COUNT;
 pub use decoder::{Answer, Begun, Decoded, Decoder, Step};
 pub use encoder::{Encoder, Offer, Sealed};
 pub use error::Error;
-pub use query::{MAX_COUNT, MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
+pub use query::{MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
 pub use sampler::Sampler;
 pub use stats::{FrameStats, SlotStats};

@@ -12,9 +12,6 @@ pub type Seed = [u8; 16];
 /// Slots of a batch are numbered 0..128.
 pub const MAX_SLOTS: usize = 128;
 
-/// Most tokens that one slot brings in one frame.
-pub const MAX_COUNT: usize = 64;
-
 /// How a token is chosen: `logits / temperature`, then the `top_k` best, then the smallest set that holds `top_p` of what
 /// is left, then Gumbel-max with the seeded noise. With `tau` below 1 the weak model has a say (SPEC 4.5).
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -145,7 +142,7 @@ impl Vocabulary {
 /// What both ends of a batch must be configured alike with; hashed by [`crate::agreement`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// Tokens that a live slot normally brings in a frame, 1..=[`MAX_COUNT`]: the count that costs nearly nothing.
+    /// Tokens that a live slot normally brings in a frame, 1..=[`MAX_COUNT`](crate::MAX_COUNT): the count that costs nearly nothing.
     pub full: u8,
     /// The strong model has a tokenizer of its own: the tokens say what it wrote, but were not drawn with the seed.
     pub retokenized: bool,

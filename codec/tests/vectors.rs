@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use weir_codec::coder::Encoder as Coder;
 use weir_codec::noise::Noise;
-use weir_codec::stream::{self, Window};
+use weir_codec::predict::Predictor;
 use weir_codec::testing::{Markov, letters};
-use weir_codec::winner::Predictor;
+use weir_codec::text::{self, Window};
 use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, agreement};
 use weir_exact::Kernel;
 
@@ -163,12 +163,12 @@ fn vectors_of_the_prediction() {
                 .position(|&x| x == logits.iter().copied().fold(f32::MIN, f32::max))
                 .unwrap();
             let places: Vec<_> = [token, best as u32]
-                .map(|t| predictor.place(t))
+                .map(|t| predictor.prediction().place(t))
                 .map(|p| json!([p.first, p.rest]))
                 .into();
             rows.push(json!({
                 "temperature": temperature, "tau": tau, "position": position, "token": token, "best": best, "places": places,
-                "candidates": predictor.candidates(),
+                "candidates": predictor.prediction().candidates(),
             }));
             predictor.learn(token, &mut own);
         }
@@ -324,7 +324,7 @@ fn vectors_of_streams() {
     let cases = [(4096, 0), (64, 16)].map(|(size, overlap)| {
         let mut code = Vec::new();
         let window = Window { size, overlap };
-        let stats = stream::compress(
+        let stats = text::compress(
             &mut Markov::new(1000),
             Kernel::detect(),
             window,

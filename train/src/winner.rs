@@ -3,7 +3,7 @@
 //! [`Observer`] runs both models over answers and keeps, of each position, what either thinks of the tokens that matter. The
 //! noise does not depend on the models, so the strong model's token is drawn anew in every epoch (`Position::draw`), at every
 //! temperature that the network shall know: a few ten thousand positions are as good as millions of tokens. [`fit`] then
-//! maximises the likelihood of the winners, in the codec's own numbers ([`weir_codec::winner::Contest`]). The network of greedy
+//! maximises the likelihood of the winners, in the codec's own numbers ([`weir_codec::predict::Features`]). The network of greedy
 //! decoding learns from greedy answers and that of seeded decoding from the others, as long as there are any: what has been
 //! said says what is said next.
 
@@ -12,7 +12,7 @@ mod observe;
 
 use anyhow::{Result, ensure};
 use weir_codec::Sampling;
-use weir_codec::winner::{self, Contest, History};
+use weir_codec::predict::{self, Features, History};
 use weir_model::Kernel;
 
 use crate::optim::{AdamW, gradients, rate};
@@ -169,7 +169,7 @@ fn fit_one(
 /// One answer's positions with fresh noise, as the codec would see them.
 fn examples(answer: &[Position], sampling: &Sampling, rng: &mut Rng) -> Vec<Example> {
     let kernel = Kernel::detect();
-    let (mut contest, mut history) = (Contest::default(), History::default());
+    let (mut contest, mut history) = (Features::default(), History::default());
     let mut examples = Vec::with_capacity(answer.len());
     for position in answer {
         let drawn = position.draw(sampling, rng);
@@ -183,7 +183,7 @@ fn examples(answer: &[Position], sampling: &Sampling, rng: &mut Rng) -> Vec<Exam
         let entered = |winner| contest.entrants().iter().position(|&i| i as usize == winner);
         let entrant = drawn.winner.and_then(entered);
         let beside = drawn.winner.map_or(1.0, |winner| {
-            winner::beside_network(
+            predict::beside_network(
                 kernel,
                 sampling,
                 (&drawn.logit, &drawn.gumbel),

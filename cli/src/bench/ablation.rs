@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rayon::prelude::*;
 use serde::Serialize;
-use weir_codec::winner::{Parts, Predictor};
+use weir_codec::predict::{Ablation, Predictor};
 use weir_setup::Source;
 
 use super::jobs::{self, Traces};
@@ -187,20 +187,20 @@ fn print(weak: &str, rows: &[Row], answers: usize) {
 }
 
 /// From little to everything.
-const STEPS: [(&str, Parts); 5] = {
-    let sharpened = Parts {
+const STEPS: [(&str, Ablation); 5] = {
+    let sharpened = Ablation {
         blends: true,
-        ..Parts::NONE
+        ..Ablation::NONE
     };
-    let seeded = Parts {
+    let seeded = Ablation {
         seed: true,
         ..sharpened
     };
-    let network = Parts {
+    let network = Ablation {
         network: true,
         ..seeded
     };
-    let history = Parts {
+    let history = Ablation {
         history: true,
         ..network
     };
@@ -209,7 +209,7 @@ const STEPS: [(&str, Parts); 5] = {
         ("seeded", seeded),
         ("+ network", network),
         ("+ history of the answer", history),
-        ("+ weights learned", Parts::ALL),
+        ("+ weights learned", Ablation::ALL),
     ]
 };
 

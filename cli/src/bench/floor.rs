@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
-use weir_codec::winner::Predictor;
+use weir_codec::predict::Predictor;
 use weir_model::Predict as _;
 use weir_setup::Source;
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use weir_codec::noise::Noise;
-use weir_codec::winner::{Own, Predictor};
+use weir_codec::predict::{Predictor, SlotState};
 
 use super::jobs::Job;
 use super::replay::Part;
@@ -10,7 +10,7 @@ use super::replay::Part;
 pub(super) struct Scorer {
     predictor: Predictor,
     /// What each answer has taught, once it has begun.
-    own: Vec<Option<Own>>,
+    own: Vec<Option<SlotState>>,
 }
 
 /// Bits of one token.
@@ -61,8 +61,8 @@ impl Scorer {
                 .prepare(logits, Some((&query.sampling, &noise)), own)
                 .with_context(|| format!("token {} of answer {}", at.position, at.job))?;
             let (plain, coded) = (
-                self.predictor.plain_bits(at.token),
-                self.predictor.place(at.token).bits(),
+                self.predictor.prediction().plain_bits(at.token),
+                self.predictor.prediction().place(at.token).bits(),
             );
             self.predictor.learn(at.token, own);
             tell(i, Bits { plain, coded });

@@ -5,7 +5,7 @@ use weir_exact::Predict;
 use super::{Decoded, Decoder, whole};
 use crate::Error;
 use crate::coder;
-use crate::framing::Framing;
+use crate::counts::Framing;
 use crate::pieces::Ends;
 use crate::stats::FrameStats;
 

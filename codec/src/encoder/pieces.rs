@@ -4,7 +4,8 @@ use weir_exact::Predict;
 
 use super::{Encoder, Offer, Sealed};
 use crate::Error;
-use crate::framing::{Framing, Port};
+use crate::counts::Framing;
+use crate::symbol::Port;
 
 impl<P: Predict> Encoder<P> {
     /// Codes one segment: what [`Encoder::frame`] codes, but uncut, behind what was coded before. The bytes come out as pieces;

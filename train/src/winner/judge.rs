@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use candle_core::{D, Device, Tensor, Var};
-use weir_codec::winner::network::{HIDDEN, SIZE, layout};
-use weir_codec::winner::{Contest, ENTRANT, ENTRANTS, GLOBAL};
+use weir_codec::predict::network::{HIDDEN, SIZE, layout};
+use weir_codec::predict::{ENTRANT, ENTRANTS, Features, GLOBAL};
 
 use crate::rng::Rng;
 
@@ -33,7 +33,7 @@ pub(super) struct Example {
 
 impl Example {
     pub(super) fn new(
-        contest: &Contest,
+        contest: &Features,
         (winner, entrant): (Option<usize>, Option<usize>),
         beside: f32,
         plain: f32,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use weir_codec::noise::Noise;
-use weir_codec::winner::Predictor;
+use weir_codec::predict::Predictor;
 use weir_codec::{Query, Sampling};
 use weir_exact::{Top, Weights, exp_weight};
 use weir_model::{Kernel, Predict, Slot, Token};
@@ -217,15 +217,20 @@ impl<P: Predict> Observer<P> {
                 outcome = Err(error);
                 return;
             }
-            let mut sorted: Vec<f32> = predictor.listed().map(|(_, x, _)| x).collect();
+            let mut sorted: Vec<f32> = predictor.prediction().listed().map(|(_, x, _)| x).collect();
             sorted.sort_unstable_by(|a, b| b.total_cmp(a));
             // Those that are likely too get fresh noise.
             let likely = sorted.get(LIKELY - 1).copied().unwrap_or(f32::NEG_INFINITY);
             positions.push(Position {
-                logit: predictor.listed().map(|(_, x, _)| x).collect(),
-                plain: predictor.listed().map(|(_, x, _)| exp_weight(x)).collect(),
+                logit: predictor.prediction().listed().map(|(_, x, _)| x).collect(),
+                plain: predictor
+                    .prediction()
+                    .listed()
+                    .map(|(_, x, _)| exp_weight(x))
+                    .collect(),
                 sum: weights.sum,
                 lucky: predictor
+                    .prediction()
                     .listed()
                     .map(|(_, x, g)| (x < likely).then_some(g))
                     .collect(),
@@ -233,7 +238,7 @@ impl<P: Predict> Observer<P> {
                 beyond: Vec::new(),
                 luck: (logits.len() as f32 / LUCKY).ln(),
             });
-            let ids = predictor.listed().map(|(id, ..)| id).collect();
+            let ids = predictor.prediction().listed().map(|(id, ..)| id).collect();
             seen.push((ids, logits.iter().map(|x| x - weights.max).collect()));
         })?;
         outcome?;

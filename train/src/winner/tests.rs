@@ -1,6 +1,6 @@
 use weir_codec::Query;
+use weir_codec::predict::network;
 use weir_codec::testing::Markov;
-use weir_codec::winner::network;
 use weir_model::Token;
 
 use super::*;

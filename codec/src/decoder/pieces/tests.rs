@@ -1,8 +1,9 @@
 //! Pieces that no encoder writes: refused where they leave the rule, not after the work that they ask for.
 
 use super::*;
-use crate::framing::{Before, Count, Port};
+use crate::counts::{Before, Count};
 use crate::query::{Query, Sampling, Settings};
+use crate::symbol::Port;
 use crate::testing::{Markov, letters};
 use weir_exact::Kernel;
 

@@ -1,27 +1,26 @@
 //! Which tokens the prediction looks at one by one: the likely and the lucky (SPEC 4.6).
 
-use weir_exact::{Kernel, Token};
-use weir_exact::{Top, Weights};
+use weir_exact::{Kernel, Token, Top, Weights};
 
 use crate::noise::Noise;
 
 /// Candidates by logit.
-pub(super) const BEST: usize = 128;
+pub(crate) const BEST: usize = 128;
 /// The same in a text, where more of them are corrected.
-pub(super) const BEST_IN_TEXT: usize = 256;
+pub(crate) const BEST_IN_TEXT: usize = 256;
 /// Expected number of candidates by noise.
 const LUCKY: u64 = 256;
 
 /// Candidates in ascending order of their ids: all lists have one entry for each.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Candidates {
-    pub(super) ids: Vec<Token>,
+pub(crate) struct Candidates {
+    pub(crate) ids: Vec<Token>,
     /// Logit of the weak model relative to its best.
-    pub(super) logit: Vec<f32>,
+    pub(crate) logit: Vec<f32>,
     /// Gumbel variate; 0 where the noise plays no part. Of kept tokens 1 for the best, else 0.
-    pub(super) gumbel: Vec<f32>,
+    pub(crate) gumbel: Vec<f32>,
     /// Weight under q.
-    pub(super) plain: Vec<u32>,
+    pub(crate) plain: Vec<u32>,
 
     top: Top,
     best: Vec<Token>,
@@ -34,7 +33,7 @@ pub(super) struct Candidates {
 impl Candidates {
     /// The `most` likely, those that `more` adds and, with noise, those with the smallest words. `weights` are those of
     /// `logits`.
-    pub(super) fn choose(
+    pub(crate) fn choose(
         &mut self,
         kernel: Kernel,
         logits: &[f32],
@@ -81,22 +80,22 @@ impl Candidates {
     }
 
     /// Notes in place of the noise which one a sampler keeps: the first of the best.
-    pub(super) fn mark_best(&mut self) {
+    pub(crate) fn mark_best(&mut self) {
         let best = self.logit.iter().position(|&x| x == 0.0);
         self.gumbel[best.expect("the largest logit is a candidate's")] = 1.0;
     }
 
     /// Weight of all other tokens, where that of all is `sum`.
-    pub(super) fn outside(&self, sum: u64) -> u64 {
+    pub(crate) fn outside(&self, sum: u64) -> u64 {
         sum - self.plain.iter().map(|&w| u64::from(w)).sum::<u64>()
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ids.len()
     }
 
     /// Place of `token` in the lists.
-    pub(super) fn find(&self, token: Token) -> Option<usize> {
+    pub(crate) fn find(&self, token: Token) -> Option<usize> {
         self.ids.binary_search(&token).ok()
     }
 }

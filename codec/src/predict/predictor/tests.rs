@@ -1,5 +1,6 @@
-use super::widths::ESCAPE;
 use super::*;
+use crate::predict::widths::ESCAPE;
+use crate::predict::{ENTRANT, ENTRANTS, GLOBAL, Hit};
 use crate::testing::Markov;
 
 fn prepared(vocab: usize, context: &[Token], temperature: f32, predictor: &mut Predictor) {
@@ -21,16 +22,19 @@ fn places_tile_both_totals() {
                 prepared(vocab, &[round, 7], temperature, &mut predictor);
                 let (mut at, mut rest_at, mut escapes) = (0u64, 0u64, 0);
                 for id in 0..vocab as Token {
-                    let place = predictor.place(id);
+                    let place = predictor.prediction().place(id);
                     let (start, width) = place.first;
                     assert!(width > 0);
                     match place.rest {
-                        None if place.first == predictor.widths.escape => escapes += 1,
+                        None if place.first == predictor.prediction.widths.escape => escapes += 1,
                         None => {
                             assert_eq!(u64::from(start), at);
                             at += u64::from(width);
                             for point in [start, start + (width - 1)] {
-                                assert_eq!(predictor.find(point), Hit::Candidate(id, place.first));
+                                assert_eq!(
+                                    predictor.prediction().find(point),
+                                    Hit::Candidate(id, place.first)
+                                );
                             }
                         }
                         Some((start, width)) => {
@@ -39,15 +43,15 @@ fn places_tile_both_totals() {
                             assert_eq!(u64::from(start), rest_at);
                             rest_at += u64::from(width);
                             for point in [start, start + (width - 1)] {
-                                assert_eq!(predictor.find_rest(point), (id, (start, width)));
+                                assert_eq!(predictor.prediction().find_rest(point), (id, (start, width)));
                             }
-                            assert_eq!(predictor.find(u32::MAX), Hit::Escape(place.first));
+                            assert_eq!(predictor.prediction().find(u32::MAX), Hit::Escape(place.first));
                         }
                     }
                 }
-                assert_eq!(at + u64::from(predictor.widths.escape.1), 1 << 32);
+                assert_eq!(at + u64::from(predictor.prediction.widths.escape.1), 1 << 32);
                 assert!(escapes < 2 || rest_at == 1 << 32);
-                assert_eq!(escapes + predictor.candidates(), vocab);
+                assert_eq!(escapes + predictor.prediction().candidates(), vocab);
                 let mut own = predictor.begin(None);
                 predictor.learn(round % vocab as u32, &mut own);
             }
@@ -66,13 +70,13 @@ fn every_kernel_predicts_the_same() {
         let mut first = None;
         for predictor in &mut predictors {
             prepared(3001, &[round, 1], [0.0, 0.5, 1.0][round as usize % 3], predictor);
-            let token = predictor.candidates.ids[round as usize * 3];
+            let token = predictor.prediction.candidates.ids[round as usize * 3];
             let mut own = predictor.begin(None);
             predictor.learn(token, &mut own);
             let all = (
-                predictor.candidates.ids.clone(),
-                predictor.widths.width.clone(),
-                predictor.widths.escape,
+                predictor.prediction.candidates.ids.clone(),
+                predictor.prediction.widths.width.clone(),
+                predictor.prediction.widths.escape,
                 predictor.learned,
                 own,
             );
@@ -100,8 +104,8 @@ fn the_seed_saves_bits() {
             predictor
                 .prepare(weak.logits(&context), Some((&sampling, &noise)), &own)
                 .unwrap();
-            coded += predictor.place(token).bits();
-            plain += predictor.plain_bits(token);
+            coded += predictor.prediction().place(token).bits();
+            plain += predictor.prediction().plain_bits(token);
             predictor.learn(token, &mut own);
             context = vec![context[1], token];
         }
@@ -139,7 +143,7 @@ fn bits_of_a_relative(temperature: f32, tau: f32) -> f64 {
             .unwrap();
         let noise = Noise::new(&[9; 16], position);
         predictor.prepare(m, Some((&sampling, &noise)), &own).unwrap();
-        bits += predictor.place(token).bits();
+        bits += predictor.prediction().place(token).bits();
         predictor.learn(token, &mut own);
         context = vec![context[1], token];
     }
@@ -172,7 +176,7 @@ fn plain_bits_are_those_of_q() {
         // The smallest have a few units of 2^32 only.
         let slack = if exact < 16.0 { 1e-3 } else { 0.3 };
         assert!(
-            (predictor.plain_bits(id as Token) - exact).abs() < slack,
+            (predictor.prediction().plain_bits(id as Token) - exact).abs() < slack,
             "{id}: {exact}"
         );
     }
@@ -204,10 +208,18 @@ fn extremes() {
             predictor
                 .prepare(&logits, Some((&sampling, &noise)), &own)
                 .unwrap();
-            let worst = (0..300).map(|id| predictor.place(id).bits()).fold(0.0, f64::max);
+            let worst = (0..300)
+                .map(|id| predictor.prediction().place(id).bits())
+                .fold(0.0, f64::max);
             assert!(worst <= 48.0, "{worst}");
-            let all: u64 = predictor.widths.width.iter().map(|&w| u64::from(w)).sum();
-            assert_eq!(all + u64::from(predictor.widths.escape.1), 1 << 32);
+            let all: u64 = predictor
+                .prediction
+                .widths
+                .width
+                .iter()
+                .map(|&w| u64::from(w))
+                .sum();
+            assert_eq!(all + u64::from(predictor.prediction.widths.escape.1), 1 << 32);
         }
     }
     let mut predictor = Predictor::new(Kernel::Portable);
@@ -228,7 +240,7 @@ fn cost(
     vocab: usize,
     sampling: Option<&Sampling>,
     tokens: impl Iterator<Item = Token>,
-    parts: Parts,
+    parts: Ablation,
 ) -> (f64, f64) {
     let mut weak = Markov::new(vocab);
     let mut predictor = Predictor::with(Kernel::detect(), parts);
@@ -242,8 +254,8 @@ fn cost(
         let noise = Noise::new(&[9; 16], position);
         let drawn = sampling.map(|sampling| (sampling, &noise));
         predictor.prepare(weak.logits(&context), drawn, &own).unwrap();
-        coded += predictor.place(token).bits();
-        plain += predictor.plain_bits(token);
+        coded += predictor.prediction().place(token).bits();
+        plain += predictor.prediction().plain_bits(token);
         predictor.learn(token, &mut own);
         context = vec![context[1], token];
     }
@@ -303,7 +315,7 @@ fn never_much_worse_than_plain() {
     for (name, tokens) in strangers(VOCAB) {
         for sampling in all.iter().map(Some).chain([None]) {
             for len in [30, 100, 3000] {
-                let (coded, plain) = cost(VOCAB, sampling, tokens[..len].iter().copied(), Parts::ALL);
+                let (coded, plain) = cost(VOCAB, sampling, tokens[..len].iter().copied(), Ablation::ALL);
                 assert!(
                     coded <= 1.01 * plain + 64.0,
                     "{name} {sampling:?}: {coded} of {plain}"
@@ -327,7 +339,7 @@ fn lossy() -> impl Iterator<Item = Sampling> {
 }
 
 /// Bits beside one per cent of plain. Who gave up something and then says what nobody foretold pays more: the experts of such
-/// origins are surer of themselves, and the plain one begins with hardly any weight.
+/// regimes are surer of themselves, and the plain one begins with hardly any weight.
 fn slack(sampling: &Sampling) -> f64 {
     if sampling.is_lossy() { 128.0 } else { 64.0 }
 }
@@ -339,7 +351,7 @@ fn lossy_answers_are_not_much_worse_than_plain_either() {
         for sampling in lossy() {
             for len in [30, 100, 3000] {
                 let tokens = tokens[..len].iter().copied();
-                let (coded, plain) = cost(VOCAB, Some(&sampling), tokens, Parts::ALL);
+                let (coded, plain) = cost(VOCAB, Some(&sampling), tokens, Ablation::ALL);
                 assert!(
                     coded <= 1.01 * plain + slack(&sampling),
                     "{name} {sampling:?}: {coded} of {plain}"
@@ -367,14 +379,15 @@ fn the_worst_of_each_prediction_costs_no_more() {
             predictor
                 .prepare(logits, Some((&sampling, &noise)), &own)
                 .unwrap();
-            let all = predictor.candidates.ids.clone().into_iter();
+            let all = predictor.prediction.candidates.ids.clone().into_iter();
             let losses = all.map(|token| {
-                let loss = predictor.place(token).bits() - predictor.plain_bits(token);
+                let loss =
+                    predictor.prediction().place(token).bits() - predictor.prediction().plain_bits(token);
                 (token, loss)
             });
             let (token, _) = losses.max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-            coded += predictor.place(token).bits();
-            plain += predictor.plain_bits(token);
+            coded += predictor.prediction().place(token).bits();
+            plain += predictor.prediction().plain_bits(token);
             predictor.learn(token, &mut own);
             context = vec![context[1], token];
             // Lossless or not: 64 bits are not enough for it (docs/research.md).
@@ -392,25 +405,25 @@ fn parts_can_be_taken_away() {
     let drawn = drawn(500, 0, 4);
     let tokens = || drawn[..300].iter().copied();
     for sampling in [Sampling::GREEDY, Sampling::at(1.0)] {
-        let (coded, plain) = cost(500, Some(&sampling), tokens(), Parts::NONE);
+        let (coded, plain) = cost(500, Some(&sampling), tokens(), Ablation::NONE);
         assert!((coded - plain).abs() < 1e-3 * plain, "{coded} {plain}");
-        let whole = cost(500, Some(&sampling), tokens(), Parts::ALL).0;
+        let whole = cost(500, Some(&sampling), tokens(), Ablation::ALL).0;
         for parts in [
-            Parts {
+            Ablation {
                 blends: false,
-                ..Parts::ALL
+                ..Ablation::ALL
             },
-            Parts {
+            Ablation {
                 network: false,
-                ..Parts::ALL
+                ..Ablation::ALL
             },
-            Parts {
+            Ablation {
                 history: false,
-                ..Parts::ALL
+                ..Ablation::ALL
             },
-            Parts {
+            Ablation {
                 learning: false,
-                ..Parts::ALL
+                ..Ablation::ALL
             },
         ] {
             assert_ne!(cost(500, Some(&sampling), tokens(), parts).0, whole, "{parts:?}");
@@ -421,12 +434,12 @@ fn parts_can_be_taken_away() {
 /// The passes of the network against its sums as SPEC 4.6 writes them, row by row.
 #[test]
 fn the_network_is_what_its_layout_says() {
-    use super::network::{HIDDEN, layout};
+    use crate::predict::network::{HIDDEN, layout};
     for (vocab, temperature) in [(3000, 1.0), (3000, 0.0), (40, 0.7)] {
         let mut predictor = Predictor::new(Kernel::detect());
         prepared(vocab, &[5, 6], temperature, &mut predictor);
-        let net = network::of(predictor.origin).unwrap();
-        let contest = &predictor.contest;
+        let net = network::of(predictor.regime).unwrap();
+        let contest = &predictor.features;
         assert_eq!(contest.entrants().len(), vocab.min(ENTRANTS));
         let sum = |bias: f32, at: usize, x: &[f32]| {
             let terms = net[at..].iter().zip(x);

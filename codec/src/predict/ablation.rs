@@ -1,11 +1,11 @@
 //! Which parts of the prediction are at work: all of them, but where their worth is measured.
 
-use crate::learned::{EXPERTS, NETWORK, Origin, PLAIN};
+use super::regime::{EXPERTS, NETWORK, PLAIN, Regime};
 use crate::query::Sampling;
 
 /// The parts of the prediction. Both ends of a session have all; `weir bench ablation` takes some away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Parts {
+pub struct Ablation {
     /// The noise is looked at, and the sampler's parameters.
     pub seed: bool,
     /// Softmaxes of logits and noise: sharpened, or at several weights of the noise.
@@ -18,7 +18,7 @@ pub struct Parts {
     pub learning: bool,
 }
 
-impl Parts {
+impl Ablation {
     /// What the specification says.
     pub const ALL: Self = Self {
         seed: true,
@@ -37,8 +37,8 @@ impl Parts {
         learning: false,
     };
 
-    pub(super) fn origin(self, sampling: Option<&Sampling>) -> Origin {
-        Origin::of(sampling.filter(|sampling| self.seed || !sampling.is_seeded()))
+    pub(super) fn regime(self, sampling: Option<&Sampling>) -> Regime {
+        Regime::of(sampling.filter(|sampling| self.seed || !sampling.is_seeded()))
     }
 
     /// Weights without the experts that are away; they sum to what they did.

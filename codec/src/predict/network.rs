@@ -1,10 +1,9 @@
-//! The small fixed network that scores the entrants of a contest (SPEC 4.6). Its weights are part of the specification.
+//! The small fixed network that scores the entrants (SPEC 4.6). Its weights are part of the specification.
 
-use weir_exact::Kernel;
-use weir_exact::{Column, ROWS};
+use weir_exact::{Column, Kernel, ROWS};
 
-use super::contest::{Contest, ENTRANT, GLOBAL};
-use crate::learned::Origin;
+use super::features::{ENTRANT, Features, GLOBAL};
+use super::regime::Regime;
 
 /// Units of each of the two hidden layers.
 pub const HIDDEN: usize = 64;
@@ -43,12 +42,12 @@ pub mod layout {
 /// Networks of greedy and of seeded decoding.
 static NETWORKS: [[f32; SIZE]; 2] = floats(BYTES);
 
-/// Network of the tokens of `origin`, if there is one.
-pub(super) fn of(origin: Origin) -> Option<&'static [f32; SIZE]> {
-    match origin {
-        Origin::Greedy => Some(&NETWORKS[0]),
-        Origin::Open | Origin::Filtered => Some(&NETWORKS[1]),
-        Origin::Unknown | Origin::Kept | Origin::Blended => None,
+/// Network of the tokens of `regime`, if there is one.
+pub(super) fn of(regime: Regime) -> Option<&'static [f32; SIZE]> {
+    match regime {
+        Regime::Greedy => Some(&NETWORKS[0]),
+        Regime::Open | Regime::Filtered => Some(&NETWORKS[1]),
+        Regime::Unknown | Regime::LossyGreedy | Regime::LossySampled => None,
     }
 }
 
@@ -69,22 +68,22 @@ impl Default for Scorer {
 }
 
 impl Scorer {
-    /// Fills `scores` with one for each candidate of `contest`: log probabilities up to a constant. Gives the probability that
+    /// Fills `scores` with one for each candidate of `features`: log probabilities up to a constant. Gives the probability that
     /// none of them wins.
     pub(super) fn score(
         &mut self,
         kernel: Kernel,
         net: &[f32; SIZE],
-        contest: &Contest,
+        features: &Features,
         scores: &mut Vec<f32>,
     ) -> f32 {
-        let shared = contest.shared();
+        let shared = features.shared();
         let mut bias = [0.0; HIDDEN];
         bias.copy_from_slice(&net[layout::FIRST_BIAS..][..HIDDEN]);
         for (unit, bias) in bias.iter_mut().enumerate() {
             *bias = affine(*bias, &net[layout::SHARED + unit * GLOBAL..][..GLOBAL], shared);
         }
-        let columns = contest.columns();
+        let columns = features.columns();
         weir_exact::dense(kernel, &net[layout::FIRST..], &bias, columns, &mut self.first);
         let bias = &net[layout::SECOND_BIAS..][..HIDDEN];
         weir_exact::dense(
@@ -112,14 +111,14 @@ impl Scorer {
 
         let others = net[layout::OTHERS];
         scores.clear();
-        scores.extend(contest.behind().iter().map(|behind| others + behind));
-        for (&i, score) in contest.entrants().iter().zip(out) {
+        scores.extend(features.behind().iter().map(|behind| others + behind));
+        for (&i, score) in features.entrants().iter().zip(out) {
             scores[i as usize] = score;
         }
 
         let escape = &net[layout::ESCAPE..];
         let logit =
-            affine(escape[0], &escape[1..][..GLOBAL], shared) + escape[1 + GLOBAL] * contest.outside();
+            affine(escape[0], &escape[1..][..GLOBAL], shared) + escape[1 + GLOBAL] * features.outside();
         let odds = weir_exact::exp(logit.clamp(-LEAST_LIKELY, MOST_LIKELY));
         odds / (1.0 + odds)
     }

@@ -1,7 +1,6 @@
 //! What the network sees of a prediction: numbers of the best candidates, and of the whole (SPEC 4.6).
 
-use weir_exact::Kernel;
-use weir_exact::{Column, ONE, ROWS, exp_weight, keep_best, ranked};
+use weir_exact::{Column, Kernel, ONE, ROWS, exp_weight, keep_best, ranked};
 
 use super::history::{self, History};
 use crate::query::Sampling;
@@ -17,7 +16,7 @@ pub const GLOBAL: usize = 13 + history::FEATURES;
 ///
 /// Lists of candidates have the order of the prediction, entrants the order of their scores `logit + temperature * gumbel`.
 #[derive(Clone, Debug)]
-pub struct Contest {
+pub struct Features {
     scores: Vec<f32>,
     behind: Vec<f32>,
     entrants: Vec<u32>,
@@ -33,7 +32,7 @@ pub struct Contest {
     ahead: Vec<(u32, u32)>,
 }
 
-impl Default for Contest {
+impl Default for Features {
     fn default() -> Self {
         Self {
             scores: Vec::new(),
@@ -52,7 +51,7 @@ impl Default for Contest {
     }
 }
 
-impl Contest {
+impl Features {
     /// Enters candidates: `logit` relative to the best, `gumbel` 0 where the noise plays no part, `plain` their weights of
     /// all that sum to `sum`. There are at least two.
     pub fn set(

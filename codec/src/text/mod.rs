@@ -6,6 +6,7 @@
 mod bias;
 mod mixer;
 mod ngram;
+mod predictor;
 
 use core::ops::ControlFlow;
 
@@ -13,10 +14,10 @@ use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder;
-use crate::framing::Port;
 use crate::stats::SlotStats;
-use crate::winner::Predictor;
-pub(crate) use mixer::Mixer;
+use crate::symbol::Port;
+
+use predictor::TextPredictor;
 
 /// How far the model looks back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +36,7 @@ const PASS: usize = 64;
 ///
 /// ```
 /// use core::ops::ControlFlow;
-/// use weir_codec::stream::{Window, compress, decompress};
+/// use weir_codec::text::{Window, compress, decompress};
 /// use weir_codec::testing::Markov;
 /// use weir_exact::Kernel;
 ///
@@ -122,8 +123,7 @@ struct Reader<'a, P: Predict> {
     model: &'a mut P,
     window: Window,
     slot: Slot,
-    predictor: Predictor,
-    mixer: Mixer,
+    predictor: TextPredictor,
     pending: Token,
     /// The last tokens fed, at least `overlap` of them if there were so many.
     recent: Vec<Token>,
@@ -141,15 +141,13 @@ impl<'a, P: Predict> Reader<'a, P> {
             });
         }
         let slot = model.open()?;
-        let predictor = Predictor::new(kernel);
-        let mixer = Mixer::new();
+        let predictor = TextPredictor::new(kernel);
         let (recent, stats) = (Vec::new(), SlotStats::default());
         Ok(Self {
             model,
             window,
             slot,
             predictor,
-            mixer,
             pending: start,
             recent,
             stats,
@@ -175,7 +173,6 @@ impl<'a, P: Predict> Reader<'a, P> {
         let Self {
             model,
             predictor,
-            mixer,
             pending,
             recent,
             stats,
@@ -186,13 +183,16 @@ impl<'a, P: Predict> Reader<'a, P> {
             if failed.is_some() {
                 return;
             }
-            if let Err(error) = predictor.prepare_text(logits, mixer) {
-                failed = Some(error);
-                return;
-            }
-            let (token, bits) = port.token(predictor, tokens[row]);
-            stats.add(bits, predictor.plain_bits(token));
-            mixer.learn(token);
+            let prediction = match predictor.prepare(logits) {
+                Ok(prediction) => prediction,
+                Err(error) => {
+                    failed = Some(error);
+                    return;
+                }
+            };
+            let (token, bits) = port.token(prediction, tokens[row]);
+            stats.add(bits, prediction.plain_bits(token));
+            predictor.learn(token);
             recent.push(*pending);
             *pending = token;
             done.push(token);

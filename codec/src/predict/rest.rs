@@ -2,7 +2,6 @@
 //!
 //! That takes a pass over the whole vocabulary with its noise, so it is made only once an escape is there.
 
-use weir_exact;
 use weir_exact::{Kernel, Token};
 
 use super::widths::Widths;

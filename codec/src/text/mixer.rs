@@ -1,8 +1,7 @@
 //! The language model's prediction corrected by what the text itself has shown: n-grams and biases are added to it in the
 //! domain of logarithms, with weights learned on the way (SPEC 4.12).
 
-use weir_exact::ONE;
-use weir_exact::Token;
+use weir_exact::{ONE, Token};
 
 use super::bias::Bias;
 use super::ngram::{Ngrams, ORDERS};
@@ -23,7 +22,7 @@ const OTHERS: Token = Token::MAX;
 
 /// What one text has taught, and its prediction in force. It takes some 45 MB for a long text.
 #[derive(Clone, Debug)]
-pub(crate) struct Mixer {
+pub(super) struct Mixer {
     ngrams: Ngrams,
     bias: Bias,
     weights: [[f32; BUCKETS]; ORDERS.len()],
@@ -48,7 +47,7 @@ struct Evidence {
 }
 
 impl Mixer {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             ngrams: Ngrams::new(),
             bias: Bias::new(),
@@ -62,7 +61,7 @@ impl Mixer {
     }
 
     /// Candidates that the text itself names, in no order, some of them more than once.
-    pub(crate) fn propose(&mut self, tokens: &mut Vec<Token>) {
+    pub(super) fn propose(&mut self, tokens: &mut Vec<Token>) {
         self.ngrams.count();
         let lists = self
             .ngrams
@@ -74,7 +73,7 @@ impl Mixer {
 
     /// Predicts: `logits` of the candidates `ids`, ascending, are relative to the best of all, `sum` is the weight of all tokens
     /// and `outside` that of those that are no candidates. Fills `shares`, in units of 2^-30, and gives that of all others.
-    pub(crate) fn predict(
+    pub(super) fn predict(
         &mut self,
         ids: &[Token],
         logits: &[f32],
@@ -111,7 +110,7 @@ impl Mixer {
     }
 
     /// Learns that `token` came.
-    pub(crate) fn learn(&mut self, token: Token) {
+    pub(super) fn learn(&mut self, token: Token) {
         let others = self.ids.len() - 1;
         let came = self.ids[..others].binary_search(&token).unwrap_or(others);
 

@@ -8,7 +8,7 @@ use weir_exact::Token;
 /// Lengths of the contexts.
 pub(super) const ORDERS: [usize; 5] = [1, 2, 3, 5, 8];
 /// Tokens that are remembered.
-const KEPT: usize = 1 << 20;
+const LOSSY_GREEDY: usize = 1 << 20;
 /// Places that a chain is looked for at most.
 const DEPTH: usize = 64;
 /// Chains of one length, as a power of 2; contexts that share one are told apart by their tokens.
@@ -22,10 +22,10 @@ pub(super) struct Followers {
     pub(super) total: u32,
 }
 
-/// The last [`KEPT`] tokens and the chains of their contexts.
+/// The last [`LOSSY_GREEDY`] tokens and the chains of their contexts.
 #[derive(Clone, Debug)]
 pub(super) struct Ngrams {
-    /// Token `p` of the text is at `p % KEPT`.
+    /// Token `p` of the text is at `p % LOSSY_GREEDY`.
     tokens: Vec<Token>,
     seen: u64,
     chains: [Chain; ORDERS.len()],
@@ -38,7 +38,7 @@ struct Chain {
     order: usize,
     /// The last position of each chain; 0 for none, as nothing stands before the first token.
     heads: Vec<u64>,
-    /// From position `p`, at `p % KEPT`, back to the one before it in its chain; 0 for none.
+    /// From position `p`, at `p % LOSSY_GREEDY`, back to the one before it in its chain; 0 for none.
     back: Vec<u32>,
 }
 
@@ -67,7 +67,7 @@ impl Ngrams {
             let mut at = chain.heads[head];
             for _ in 0..DEPTH {
                 // The whole context must still be there.
-                if at == 0 || self.seen - at > (KEPT - chain.order) as u64 {
+                if at == 0 || self.seen - at > (LOSSY_GREEDY - chain.order) as u64 {
                     break;
                 }
                 if (1..=chain.order as u64)
@@ -75,7 +75,7 @@ impl Ngrams {
                 {
                     followers.add(token(&self.tokens, at));
                 }
-                match chain.back[at as usize % KEPT] {
+                match chain.back[at as usize % LOSSY_GREEDY] {
                     0 => break,
                     back => at -= u64::from(back),
                 }
@@ -97,7 +97,7 @@ impl Ngrams {
                 let back = if last == 0 { 0 } else { self.seen - last };
                 u32::try_from(back)
                     .ok()
-                    .filter(|&back| back < KEPT as u32)
+                    .filter(|&back| back < LOSSY_GREEDY as u32)
                     .unwrap_or(0)
             });
             put(&mut chain.back, self.seen, back);
@@ -134,11 +134,11 @@ pub(super) fn stir(x: u64) -> u64 {
 }
 
 fn token(tokens: &[Token], at: u64) -> Token {
-    tokens[at as usize % KEPT]
+    tokens[at as usize % LOSSY_GREEDY]
 }
 
 fn put<T>(ring: &mut Vec<T>, at: u64, value: T) {
-    match ring.get_mut(at as usize % KEPT) {
+    match ring.get_mut(at as usize % LOSSY_GREEDY) {
         Some(place) => *place = value,
         None => ring.push(value),
     }
@@ -177,7 +177,7 @@ mod tests {
     fn what_is_too_long_ago_is_forgotten() {
         let mut ngrams = Ngrams::new();
         [1, 2, 3, 9].into_iter().for_each(|token| ngrams.push(token));
-        (0..KEPT - 20).for_each(|i| ngrams.push(100 + i as Token % 50));
+        (0..LOSSY_GREEDY - 20).for_each(|i| ngrams.push(100 + i as Token % 50));
         [1, 2, 3].into_iter().for_each(|token| ngrams.push(token));
         ngrams.count();
         assert_eq!(ngrams.followers()[2].counts, [(9, 1)]);
@@ -185,6 +185,6 @@ mod tests {
         [1, 2, 3].into_iter().for_each(|token| ngrams.push(token));
         ngrams.count();
         assert_eq!(ngrams.followers()[2].counts, [(100, 1)]);
-        assert!(ngrams.tokens.len() == KEPT && ngrams.chains[0].back.len() == KEPT);
+        assert!(ngrams.tokens.len() == LOSSY_GREEDY && ngrams.chains[0].back.len() == LOSSY_GREEDY);
     }
 }
