@@ -4,10 +4,11 @@ use weir_exact::{Kernel, Predict, Slot, Token};
 
 use crate::Error;
 use crate::coder::Interval;
-use crate::counts::{Before, Framing, MAX_COUNT};
+use crate::counts::{Before, Framing};
+use crate::limits::{MAX_COUNT, MAX_SLOTS};
 use crate::noise::Noise;
 use crate::predict::{Predictor, SlotState};
-use crate::query::{MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
+use crate::query::{Query, Sampling, Seed, Settings, Vocabulary};
 use crate::stop::{Found, Matcher, State};
 
 /// Why a slot's answer is over.

@@ -1,9 +1,7 @@
 //! The symbols of a frame that are not tokens: messages taken in, counts, cuts (SPEC 4.8).
 
+use crate::limits::MAX_COUNT;
 use crate::symbol::{Alphabet, Even, Port, Shares};
-
-/// Most tokens that one slot brings in one frame.
-pub const MAX_COUNT: usize = 64;
 
 /// What a slot brings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

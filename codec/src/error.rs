@@ -1,4 +1,4 @@
-use crate::counts::MAX_COUNT;
+use crate::limits::MAX_COUNT;
 
 /// What can go wrong in the codec.
 ///

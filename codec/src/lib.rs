@@ -65,7 +65,9 @@ mod counts;
 mod decoder;
 mod encoder;
 mod error;
+#[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
+mod limits;
 pub mod noise;
 mod pieces;
 pub mod predict;
@@ -74,15 +76,16 @@ mod sampler;
 mod stats;
 pub mod stop;
 mod symbol;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;
 
 pub use agreement::agreement;
 pub use batch::End;
-pub use counts::MAX_COUNT;
 pub use decoder::{Answer, Begun, Decoded, Decoder, Step};
 pub use encoder::{Encoder, Offer, Sealed};
 pub use error::Error;
-pub use query::{MAX_SLOTS, Query, Sampling, Seed, Settings, Vocabulary};
+pub use limits::{MAX_COUNT, MAX_SLOTS};
+pub use query::{Query, Sampling, Seed, Settings, Vocabulary};
 pub use sampler::Sampler;
 pub use stats::{FrameStats, SlotStats};

@@ -9,9 +9,6 @@ use crate::Error;
 /// The 16 public bytes from which all randomness of one answer comes; drawn by outer.
 pub type Seed = [u8; 16];
 
-/// Slots of a batch are numbered 0..128.
-pub const MAX_SLOTS: usize = 128;
-
 /// How a token is chosen: `logits / temperature`, then the `top_k` best, then the smallest set that holds `top_p` of what
 /// is left, then Gumbel-max with the seeded noise. With `tau` below 1 the weak model has a say (SPEC 4.5).
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -116,6 +116,7 @@ impl<P: Predict> Decoder<P> {
     }
 
     /// Whether the last piece has ended its code.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_over(&self) -> bool {
         self.inlet.stage == Stage::Over
     }

@@ -30,7 +30,7 @@ impl Place {
 pub enum Hit {
     /// This candidate, with its `(start, width)`.
     Candidate(Token, (u32, u32)),
-    /// The escape: a second point tells the token ([`Predictor::find_rest`]).
+    /// The escape: a second point tells the token ([`Prediction::find_rest`]).
     Escape((u32, u32)),
 }
 
