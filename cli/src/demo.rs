@@ -4,7 +4,7 @@ mod children;
 mod client;
 mod report;
 mod screen;
-pub(crate) mod sse;
+mod sse;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use tempfile::TempDir;
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
-use crate::ends;
-use crate::models;
-use crate::progress;
-use crate::prompts::{self, Prompt};
 pub(crate) use children::end_with_parent;
 use children::{Ports, Server};
 use client::{Api, News, Wish};
 use report::{Answer, Report};
 use screen::Screen;
+use weir_setup::tool::ends;
+use weir_setup::tool::machine;
+use weir_setup::tool::progress;
+use weir_setup::tool::prompts::{self, Prompt};
 
 /// Runs the two ends as processes on this machine and shows what their answers cost
 ///
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .rounds
         .unwrap_or_else(|| if args.prompts.is_some() { 1 } else { 3 });
     asked = (0..rounds).flat_map(|_| asked.iter().cloned()).collect();
-    let tokenizer = models::tokenizer(&Source::weak(&args.weak))?;
+    let tokenizer = machine::tokenizer(&Source::weak(&args.weak))?;
 
     let folder = TempDir::with_prefix("weir-demo-").context("cannot make a temporary folder")?;
     let left = folder.path().to_owned();

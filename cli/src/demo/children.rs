@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 
 use super::client::Api;
-use crate::clock::Stopwatch;
+use weir_setup::tool::clock::Stopwatch;
 
 /// A running server; killed when dropped.
 pub(super) struct Server {

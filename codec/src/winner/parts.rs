@@ -3,7 +3,7 @@
 use crate::learned::{EXPERTS, NETWORK, Origin, PLAIN};
 use crate::query::Sampling;
 
-/// The parts of the prediction. Both ends of a session have all; `weir bench ablation` takes some away.
+/// The parts of the prediction. Both ends of a session have all; `weir-lab bench ablation` takes some away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parts {
     /// The noise is looked at, and the sampler's parameters.
