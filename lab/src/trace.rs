@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use weir_codec::{Query, Sampling, Seed};
 use weir_model::{Kv, Message, Options, PAGE, Predict as _, Tokenizer};
 use weir_setup::Source;
-use weir_setup::source::EMBEDDED;
+use weir_setup::source::{EMBEDDED, vocabulary};
 
-use engine::{Models, answers};
+use engine::{answers, exact};
 use file::write;
 pub(crate) use file::{Line, read};
 use weir_setup::tool::machine::{self, Machine};
@@ -108,8 +108,8 @@ pub(crate) fn make(
     let need = queries.iter().map(positions).max().unwrap_or(0);
     let live = live.min(queries.len());
     let options = machine.options(live * need.next_multiple_of(PAGE), need);
-    let mut model = machine::load(source, &options)?;
-    let mut weak = match ask.tau < 1.0 {
+    let model = machine::load(source, &options)?;
+    let weak = match ask.tau < 1.0 {
         true => Some(machine::load(weak, &Options { kv, ..options })?),
         false => None,
     };
@@ -124,9 +124,8 @@ pub(crate) fn make(
         })?;
     }
     let bar = progress::bar(prompts.len() as u64, "Answering", "prompts");
-    let mut both = Models::new(&mut model, weak.as_mut(), tokenizer.vocab());
-    let end = tokenizer.end_tokens();
-    let answers = answers(&mut both, end, &queries, live, |_| (), |_| bar.inc(1))?;
+    let engine = exact(model, weak, tokenizer.vocab(), options.kv_tokens, None);
+    let answers = answers(engine, vocabulary(&tokenizer), &queries, live, |_| bar.inc(1))?;
     bar.finish_and_clear();
     let answered = prompts.iter().zip(queries).zip(answers);
     Ok(answered

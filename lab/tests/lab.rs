@@ -432,9 +432,14 @@ fn a_wrong_argument_is_named() {
 fn a_plan_is_drawn() {
     let files = Files::new();
     let (plan, stem) = (files.path("plan.json"), files.path("plan"));
-    let curves =
-        r#"{"curves": [{"weight_compression": 10, "points": [[1e6, 100], [1e12, 1e-4]]}], "tokens": null}"#;
-    fs::write(&plan, curves).unwrap();
+    let curve =
+        |times: u32| format!(r#"{{"weight_compression": {times}, "points": [[1e6, 100], [1e12, 1e-4]]}}"#);
+    let curves = [curve(1), curve(10)].join(", ");
+    fs::write(
+        &plan,
+        format!(r#"{{"curves": [{curves}], "upload_bytes": null}}"#),
+    )
+    .unwrap();
     done(&["plot", "plan", text(&stem), text(&plan)]);
     let svg = fs::read_to_string(stem.with_extension("svg")).unwrap();
     assert!(svg.contains("<svg") && svg.contains("cap, bytes a day") && svg.contains("10 times smaller"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use weir_codec::{Query, Sampling};
-use weir_model::{Model, PAGE, Predict as _, Tokenizer};
+use weir_model::{Model, Options, PAGE, Predict as _, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::{EMBEDDED, vocabulary};
 
@@ -86,9 +86,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let need = sizes.iter().max().copied().unwrap_or(0);
     let pool = sizes.iter().map(|size| size.next_multiple_of(PAGE)).sum();
     let options = args.machine.options(pool, need);
-    let mut bench = Bench {
-        strong: machine::load(&strong, &options)?,
-        weak: machine::load(&weak, &options)?,
+    // Whoever answers or codes has a pool of their own.
+    let weights = Options {
+        kv_tokens: PAGE,
+        ..options
+    };
+    let bench = Bench {
+        strong: machine::load(&strong, &weights)?,
+        weak: machine::load(&weak, &weights)?,
         options,
         vocabulary: vocabulary(&tokenizer),
     };
@@ -96,7 +101,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     fits(&bench.weak, need, &weak)?;
     let mut points = Vec::new();
     for sampling in &settings {
-        points.push(point(args, &mut bench, queries(sampling)?, sampling)?);
+        points.push(point(args, &bench, queries(sampling)?, sampling)?);
     }
     let report = Report::new([strong.name(), weak.name()], asked.len(), &points);
     if let Some(out) = &args.out {
@@ -154,7 +159,7 @@ fn ask(args: &Args, sampling: &Sampling) -> Ask {
 
 /// The point with the answers that were given before, if they are there and of the same models, prompts and settings, else
 /// with new ones; coded anew where the codec is another.
-fn point(args: &Args, bench: &mut Bench, queries: Vec<Query>, sampling: &Sampling) -> Result<Point> {
+fn point(args: &Args, bench: &Bench, queries: Vec<Query>, sampling: &Sampling) -> Result<Point> {
     let key = bench.key(&queries);
     let name = format!("point-t{}-tau{}.json", sampling.temperature, sampling.tau);
     let path = args.out.as_deref().map(|out| out.join(name));

@@ -1,8 +1,7 @@
 //! What a deviation costs under the strong model; docs/research.md, "Lossy by choice", has the definitions.
 
 use weir_codec::Sampling;
-
-use crate::trace::engine::Choice;
+use weir_inner::strong::Choice;
 
 /// The loss at one position, in nats.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -51,11 +50,13 @@ impl Loss {
 
 #[cfg(test)]
 mod tests {
+    use weir_inner::strong::Handle;
+
     use super::*;
 
     fn loss(strong: &[f32], weak: &[f32], token: u32, tau: f32, temperature: f32) -> Loss {
         let choice = Choice {
-            index: 0,
+            query: Handle(0),
             token,
             strong,
             weak: Some(weak),

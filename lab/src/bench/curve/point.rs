@@ -1,20 +1,22 @@
 //! One point: prompts answered, and the answers coded.
 
 use std::path::Path;
+use std::sync::mpsc::channel;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use weir_codec::{MAX_SLOTS, Query, Sampling, Settings, Vocabulary, agreement};
+use weir_inner::strong::Watch;
 use weir_model::{Model, Options, Token};
 use weir_wire::Parameters;
 
 use super::loss::Loss;
 use crate::bench::codec::encoder::Encoding;
 use crate::bench::jobs::{self, Job};
-use crate::trace::engine::{Models, answers};
+use crate::trace::engine::{answers, exact};
 use weir_setup::tool::{files, progress};
 
-/// Both models, with room for all prompts at once.
+/// Both models, as weights; `options` have room for all prompts at once.
 pub(super) struct Bench {
     pub(super) strong: Model,
     pub(super) weak: Model,
@@ -100,32 +102,31 @@ impl Bench {
     }
 
     /// Answers the queries, side by side; the answers are still to be coded.
-    pub(super) fn answer(&mut self, key: String, queries: &[Query], sampling: &Sampling) -> Result<Point> {
+    pub(super) fn answer(&self, key: String, queries: &[Query], sampling: &Sampling) -> Result<Point> {
         let Sampling { temperature, tau, .. } = *sampling;
-        let mut sums = vec![Answer::default(); queries.len()];
         let total = queries.iter().map(|query| u64::from(query.max_tokens)).sum();
         let bar = progress::bar(total, &format!("T = {temperature}, tau = {tau}"), "tokens");
+        let (tell, losses) = channel();
+        let (watched, heard) = (*sampling, bar.clone());
+        let watch: Watch = Box::new(move |choice| {
+            // Nobody hears of it only where the whole point has failed.
+            let _ = tell.send((choice.query, Loss::of(choice, &watched)));
+            heard.inc(1);
+        });
+        let (strong, weak) = (self.strong.twin(&self.options)?, self.weak.twin(&self.options)?);
         let vocab = self.vocabulary.bytes.len();
-        let mut both = Models::new(&mut self.strong, Some(&mut self.weak), vocab);
-        let end = &self.vocabulary.end;
-        let all = queries.len();
-        let said = answers(
-            &mut both,
-            end,
-            queries,
-            all,
-            |choice| {
-                let loss = Loss::of(choice, sampling);
-                let sums = &mut sums[choice.index];
-                sums.nats += loss.nats;
-                sums.divergence += loss.divergence;
-                bar.inc(1);
-            },
-            |_| (),
-        )?;
+        let engine = exact(strong, Some(weak), vocab, self.options.kv_tokens, Some(watch));
+        let said = answers(engine, self.vocabulary.clone(), queries, queries.len(), |_| ())?;
         bar.finish_and_clear();
-        for (sums, tokens) in sums.iter_mut().zip(said) {
-            sums.tokens = tokens;
+        let answer = |tokens| Answer {
+            tokens,
+            ..Answer::default()
+        };
+        let mut sums: Vec<Answer> = said.into_iter().map(answer).collect();
+        for (query, loss) in losses {
+            let sums = &mut sums[query.0 as usize];
+            sums.nats += loss.nats;
+            sums.divergence += loss.divergence;
         }
         Ok(Point {
             key,
