@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the peers of `weir bench model --peer`, pinned, in a virtual environment of their own.
+# Installs the peers of `weir-lab bench model --peer`, pinned, in a virtual environment of their own.
 set -euo pipefail
 
 pin=0.3.36
@@ -14,7 +14,7 @@ for this machine's CPU. Takes some minutes the first time; does nothing where it
 Needs python3 with venv, and a C and a C++ compiler.
 
     benches/peers/install.sh
-    cargo run --release -- bench model --weak MODEL.gguf --peer llama.cpp
+    cargo run --release -p weir-lab -- bench model --weak MODEL.gguf --peer llama.cpp
 END
 }
 

@@ -1,4 +1,4 @@
-"""llama.cpp as the peer of `weir bench model`: it does on command what that bench does with the exact engine.
+"""llama.cpp as the peer of `weir-lab bench model`: it does on command what that bench does with the exact engine.
 
 Prints one JSON line once the model is loaded, then one for every command line that it reads:
 

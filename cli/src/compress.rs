@@ -10,10 +10,11 @@ use weir_model::{Predict as _, Token, Tokenizer};
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
-use crate::clock::Stopwatch;
+use crate::aside;
 use crate::container::Header;
-use crate::models::{self, Machine};
-use crate::{aside, files, progress};
+use weir_setup::tool::clock::Stopwatch;
+use weir_setup::tool::machine::{self, Machine};
+use weir_setup::tool::{files, progress};
 
 /// Compresses a file of any kind under the weak model
 ///
@@ -60,7 +61,7 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
     let watch = Stopwatch::start();
     let content = read(&args.input)?;
     let source = Source::weak(&args.weak);
-    let tokenizer = models::tokenizer(&source)?;
+    let tokenizer = machine::tokenizer(&source)?;
     let spinner = progress::spinner("Cutting into tokens");
     // Some vocabularies lack single bytes: those go another way.
     let (text, missing) = aside::take(&content, |byte| tokenizer.encodes(byte));
@@ -73,7 +74,7 @@ pub(crate) fn compress(args: &CompressArgs) -> Result<()> {
         source.name()
     );
 
-    let mut model = models::load(
+    let mut model = machine::load(
         &source,
         &args.machine.options(args.window as usize, args.window as usize),
     )?;
@@ -139,10 +140,10 @@ pub(crate) fn decompress(args: &DecompressArgs) -> Result<()> {
         args.max_bytes
     );
     let source = Source::weak(&args.weak);
-    let tokenizer = models::tokenizer(&source)?;
+    let tokenizer = machine::tokenizer(&source)?;
     let window = header.window as usize;
     // A model's hash is known once it is loaded; a file of that model asks for no more than its context.
-    let mut model = models::load(&source, &args.machine.options(window, window))?;
+    let mut model = machine::load(&source, &args.machine.options(window, window))?;
     ensure!(
         header.model == model.hash() && header.tokenizer == tokenizer.hash(),
         "{name} was compressed under another model, with hash {}; {} has {}. Name the right one with --weak",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::progress;
+use weir_setup::tool::progress;
 
 /// Repacks a GGUF file into a .weir file, which loads at once
 ///

@@ -4,7 +4,7 @@ mod children;
 mod client;
 mod report;
 mod screen;
-pub(crate) mod sse;
+mod sse;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ use tempfile::TempDir;
 use weir_setup::Source;
 use weir_setup::source::EMBEDDED;
 
-use crate::ends;
-use crate::models;
-use crate::progress;
-use crate::prompts::{self, Prompt};
 pub(crate) use children::end_with_parent;
-use children::{Ports, Server};
+use children::{Ports, Running, Server};
 use client::{Api, News, Wish};
 use report::{Answer, Report};
 use screen::Screen;
+use weir_setup::tool::ends;
+use weir_setup::tool::machine;
+use weir_setup::tool::progress;
+use weir_setup::tool::prompts::{self, Prompt};
 
 /// Runs the two ends as processes on this machine and shows what their answers cost
 ///
@@ -71,16 +71,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         .rounds
         .unwrap_or_else(|| if args.prompts.is_some() { 1 } else { 3 });
     asked = (0..rounds).flat_map(|_| asked.iter().cloned()).collect();
-    let tokenizer = models::tokenizer(&Source::weak(&args.weak))?;
+    let tokenizer = machine::tokenizer(&Source::weak(&args.weak))?;
 
     let folder = TempDir::with_prefix("weir-demo-").context("cannot make a temporary folder")?;
     let left = folder.path().to_owned();
-    // The servers end with this process, and nothing of it is needed then.
-    ends::at_the_end(move || drop(std::fs::remove_dir_all(left)))?;
+    let running = Running::default();
+    let ending = running.clone();
+    ends::at_the_end(move || {
+        // A server that lives writes into the folder, or makes it anew.
+        ending.end();
+        drop(std::fs::remove_dir_all(left));
+    })?;
     let record = folder.path().join("record.jsonl");
     let ports = Ports::free().context("no free ports on the loopback interface")?;
     let api = Api::new(ports.api, ports.metrics);
-    let mut servers = start(args, &ports, folder.path(), &record)?;
+    let mut servers = start(args, &ports, folder.path(), &record, &running)?;
     let spinner = progress::spinner("Starting inner and outer, loading their models");
     let ready = children::wait(&api, &mut servers);
     spinner.finish_and_clear();
@@ -103,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn start(args: &Args, ports: &Ports, folder: &Path, record: &Path) -> Result<Vec<Server>> {
+fn start(args: &Args, ports: &Ports, folder: &Path, record: &Path, running: &Running) -> Result<Vec<Server>> {
     let Ports {
         inner,
         outer,
@@ -131,8 +136,8 @@ fn start(args: &Args, ports: &Ports, folder: &Path, record: &Path) -> Result<Vec
     inside.extend([format!("--strong={strong}"), format!("--weak={weak}")]);
     outside.push(format!("--weak={weak}"));
     Ok(vec![
-        Server::start("inner", &inside, folder)?,
-        Server::start("outer", &outside, folder)?,
+        Server::start(running, "inner", &inside, folder)?,
+        Server::start(running, "outer", &outside, folder)?,
     ])
 }
 

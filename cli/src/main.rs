@@ -1,32 +1,22 @@
-//! The `weir` tool: everything of Weir that has a command line.
+//! The `weir` tool: what operators need.
 //!
-//! `demo` and `trace` make tokens, `bench` measures what they cost, `compress` and `decompress` put the codec to work
-//! on files; `ledger` and `plan` look after the budget, `reconcile` compares counters; `inner`, `outer`, `gate` and `train` hand over
-//! to the crates of these names.
+//! `demo` makes tokens and says what they cost, `compress` and `decompress` put the codec to work on files; `ledger` and
+//! `plan` look after the budget, `reconcile` compares counters; `inner`, `outer` and `gate` hand over to the crates of these
+//! names. What only researchers need is in `weir-lab`.
 
 #![forbid(unsafe_code)]
 
 mod aside;
-mod bench;
-mod clock;
 mod compress;
 mod container;
 mod convert;
 mod demo;
-mod ends;
-mod files;
 mod ledger;
-mod models;
+mod moved;
 mod nft;
 mod number;
 mod plan;
-mod plot;
-mod progress;
-mod prompts;
 mod reconcile;
-mod table;
-mod trace;
-mod train;
 
 use std::process::ExitCode;
 
@@ -54,16 +44,18 @@ enum Command {
     #[command(subcommand)]
     Gate(Box<GateCommand>),
     Reconcile(Box<reconcile::Args>),
-    Trace(Box<trace::Args>),
-    #[command(subcommand)]
-    Bench(Box<bench::Command>),
     Compress(Box<compress::CompressArgs>),
     Decompress(Box<compress::DecompressArgs>),
     Convert(convert::Args),
     #[command(subcommand)]
     Ledger(Box<ledger::Command>),
     Plan(Box<plan::Args>),
-    Train(Box<train::Args>),
+    #[command(hide = true)]
+    Bench(moved::Args),
+    #[command(hide = true)]
+    Trace(moved::Args),
+    #[command(hide = true)]
+    Train(moved::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,7 +67,7 @@ enum GateCommand {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             weir_inner::last_words("weir", &error);
             weir_gate::exit_code(&error).into()
@@ -83,7 +75,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Inner(args) => {
@@ -99,15 +91,16 @@ fn run(command: Command) -> Result<()> {
             GateCommand::Nft(args) => nft::print(&args),
         },
         Command::Reconcile(args) => reconcile::run(&args),
-        Command::Trace(args) => trace::run(&args),
-        Command::Bench(command) => bench::run(&command),
         Command::Compress(args) => compress::compress(&args),
         Command::Decompress(args) => compress::decompress(&args),
         Command::Convert(args) => convert::run(&args),
         Command::Ledger(command) => ledger::run(&command),
-        Command::Plan(args) => plan::run(&args),
-        Command::Train(args) => train::run(*args),
-    }
+        Command::Plan(args) => return plan::run(&args),
+        Command::Bench(_) => return Ok(moved::say("bench")),
+        Command::Trace(_) => return Ok(moved::say("trace")),
+        Command::Train(_) => return Ok(moved::say("train")),
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 
 mod estimate;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use crate::moved;
 use crate::number::{number, part, positive};
-use crate::plot::{Axis, Lines, Mark, Series, Spacing, save};
-use crate::table;
 use estimate::{DAYS_A_MONTH, DAYS_A_YEAR, Outflow, Situation};
+use weir_setup::tool::table;
 
 /// Says how long it takes to carry a model's weights out: with the traffic as it is, and under caps
 ///
@@ -26,7 +27,7 @@ pub(crate) struct Args {
     /// Tokens a day
     #[arg(long, value_name = "N", value_parser = number, conflicts_with = "sessions_per_month")]
     tokens_per_day: Option<f64>,
-    /// Bits for a token, measured or assumed: see `weir bench codec`
+    /// Bits for a token, measured or assumed: see `weir-lab bench codec`
     #[arg(long, value_name = "BITS", value_parser = number, default_value = "0.1")]
     bits_per_token: f64,
     /// What frames and headers add, as a part of that: 1 doubles it
@@ -62,24 +63,22 @@ pub(crate) struct Args {
     /// As one object of JSON
     #[arg(long)]
     json: bool,
-    /// Draws time against cap to STEM.svg and STEM.png
-    #[arg(long, value_name = "STEM")]
-    plot: Option<PathBuf>,
+    /// Has gone to `weir-lab plot plan`.
+    #[arg(long, hide = true, num_args = 0..=1)]
+    plot: Option<Option<OsString>>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.plot.is_some() {
+        return Ok(moved::say_plot());
+    }
     let situation = args.situation()?;
     if args.json {
         println!("{}", args.report(&situation));
     } else {
         table::print(&args.rows(&situation));
     }
-    if let Some(stem) = &args.plot {
-        for path in save(&chart(&situation, args.weight_compression).svg()?, stem)? {
-            eprintln!("{}", path.display());
-        }
-    }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
@@ -162,6 +161,7 @@ impl Args {
             "part_out_at_detection": now.and_then(|now| self.part_out(&now)),
             "set_back_bytes_per_day": situation.set_back,
             "caps": caps.collect::<Vec<_>>(),
+            "curves": curves(situation, self.weight_compression),
         })
     }
 
@@ -210,13 +210,13 @@ impl Args {
     }
 }
 
-/// Time against cap, for weights as they are and made smaller.
-fn chart(situation: &Situation, compression: f64) -> Lines {
+/// Time against cap, for weights as they are and made smaller; `weir-lab plot plan` draws it.
+fn curves(situation: &Situation, compression: f64) -> Vec<Value> {
     let mut compressions = vec![1.0, 10.0, 100.0];
     if !compressions.contains(&compression) {
         compressions.push(compression);
     }
-    let series = compressions.into_iter().map(|compression| {
+    let curve = |compression: f64| {
         let situation = Situation {
             compression,
             // The caps that are drawn are below any line.
@@ -224,25 +224,11 @@ fn chart(situation: &Situation, compression: f64) -> Lines {
             ..*situation
         };
         let caps = (-12..=0).map(|exponent| situation.weights * 10_f64.powf(f64::from(exponent) / 2.0));
-        Series {
-            name: format!("weights made {compression} times smaller"),
-            points: caps
-                .map(|cap| (cap, situation.under(cap).days))
-                .filter(|(_, days)| days.is_finite())
-                .collect(),
-            mark: Mark::LineWithDots,
-        }
-    });
-    let axis = |label: &str| Axis {
-        label: label.to_owned(),
-        spacing: Spacing::Logarithmic,
+        let points = caps.map(|cap| (cap, situation.under(cap).days));
+        let points: Vec<(f64, f64)> = points.filter(|(_, days)| days.is_finite()).collect();
+        json!({"weight_compression": compression, "points": points})
     };
-    Lines {
-        title: "Time to carry the weights out".to_owned(),
-        x: axis("cap, bytes a day"),
-        y: axis("days"),
-        series: series.collect(),
-    }
+    compressions.into_iter().map(curve).collect()
 }
 
 /// JSON knows no infinity.
@@ -336,12 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_shows_every_compression() {
+    fn there_is_a_curve_for_every_compression() {
         let args = args("--weights-bytes 1e12 --weight-compression 7");
-        let svg = chart(&args.situation().unwrap(), 7.0).svg().unwrap();
-        for times in ["1", "10", "100", "7"] {
-            assert!(svg.contains(&format!("weights made {times} times smaller")));
+        let report = args.report(&args.situation().unwrap());
+        let curves = report["curves"].as_array().unwrap();
+        for (curve, times) in curves.iter().zip([1.0, 10.0, 100.0, 7.0]) {
+            assert_eq!(curve["weight_compression"], times);
+            let points = curve["points"].as_array().unwrap();
+            assert_eq!(points.len(), 13, "{curve}");
+            // Under a cap of all the weights a day they are out in a day, or sooner.
+            assert_eq!(points[12], json!([1e12, 1.0 / times]), "{curve}");
         }
+        assert_eq!(curves.len(), 4);
     }
 
     #[test]

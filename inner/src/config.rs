@@ -24,7 +24,7 @@ pub struct Args {
     /// The strong model: a .gguf or .weir file, or "embedded" [default: embedded]
     #[arg(long, value_name = "FILE")]
     pub strong: Option<String>,
-    /// What runs the strong model [default: auto: exact where it knows the architecture, else candle]
+    /// What runs the strong model [default: auto: exact where it knows the architecture, else candle, if that is built in]
     #[arg(long, value_enum, value_name = "ENGINE")]
     pub engine: Option<Engine>,
     /// Positions of all live queries together in the strong model [default: 65536]
@@ -94,7 +94,7 @@ pub enum Engine {
     Auto,
     /// Our own bit-exact crate: batched.
     Exact,
-    /// Candle: one query after the other.
+    /// Candle: one query after the other. Needs the feature `candle`.
     Candle,
 }
 
@@ -236,6 +236,10 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         kernel(&self.strong.kernel).context("strong.kernel")?;
         kernel(&self.weak.kernel).context("weak.kernel")?;
+        ensure!(
+            self.strong.engine != Engine::Candle || cfg!(feature = "candle"),
+            "strong.engine: {NO_CANDLE}"
+        );
         ensure!(self.strong.kv_tokens > 1, "strong.kv_tokens: at least 2");
         ensure!(
             self.strong.lossy_kv_tokens == 0 || self.strong.lossy_kv_tokens >= PAGE,
@@ -245,6 +249,10 @@ impl Config {
         Ok(())
     }
 }
+
+/// What a program without the engine says of it.
+pub(crate) const NO_CANDLE: &str = "the engine candle is not in this program, as it was built without the feature \
+     candle; build it with `cargo build --release -p weir-cli --features candle` (weir-inner: `-p weir-inner`)";
 
 #[cfg(test)]
 mod tests {
@@ -269,6 +277,14 @@ mod tests {
         );
         assert_eq!(config.strong.engine, Engine::Exact);
         config.check().unwrap();
+        config.strong.engine = Engine::Candle;
+        assert_eq!(config.check().is_ok(), cfg!(feature = "candle"));
+        if let Err(error) = config.check() {
+            let error = error.to_string();
+            let named = ["strong.engine", "candle", "-p weir-cli --features candle"];
+            assert!(named.iter().all(|name| error.contains(name)), "{error}");
+        }
+        config.strong.engine = Engine::Exact;
         let complaint = |config: &Config| format!("{:#}", config.check().unwrap_err());
         config.session.tokens_per_tick = 65;
         assert!(complaint(&config).contains("tokens_per_tick"));

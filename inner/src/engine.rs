@@ -3,15 +3,16 @@
 //! Sans-IO: messages in, frames out. Threads, ticks and sockets are elsewhere, and a test drives it by hand.
 
 mod answer;
+mod answers;
 mod lent;
 
 use crate::record::{self, Record};
-use crate::retokenize::{Retokenizer, Rewriting};
+use crate::retokenize::Retokenizer;
 use crate::strong::{Handle, Refused, Strong};
-use answer::{Answer, End};
-use core::ops::ControlFlow;
+pub use answer::End;
+pub use answers::Answers;
+use core::ops::RangeInclusive;
 use lent::Lent;
-use std::collections::BTreeMap;
 use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Sealed, Settings, Vocabulary};
 use weir_model::{Kernel, Predict};
 use weir_wire::{Message, Source};
@@ -49,14 +50,12 @@ pub enum Error {
 
 /// The strong engine and one encoder per batch.
 pub struct Engine<P: Predict> {
-    strong: Box<dyn Strong>,
+    answers: Answers,
     weak: Lent<P>,
     kernel: Kernel,
     vocabulary: Vocabulary,
     batches: Vec<Batch<P>>,
     limits: Limits,
-    /// Where the strong model's tokens are not the weak one's.
-    retokenizer: Option<Retokenizer>,
     record: Option<Record>,
 }
 
@@ -77,7 +76,6 @@ pub struct Limits {
 
 struct Batch<P> {
     encoder: Encoder<Lent<P>>,
-    answers: BTreeMap<u8, Answer>,
     /// Messages applied since the last frame.
     taken_in: u32,
 }
@@ -99,13 +97,12 @@ impl<P: Predict> Engine<P> {
         let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings, kernel);
         let batches = (0..limits.batches).map(|_| fresh()).collect();
         Self {
-            strong,
+            answers: Answers::new(strong, vocabulary.clone(), retokenizer),
             weak,
             kernel,
             vocabulary,
             batches,
             limits,
-            retokenizer,
             record,
         }
     }
@@ -130,7 +127,10 @@ impl<P: Predict> Engine<P> {
             .copied()
             .filter(|&batch| !has_piece(batch))
             .collect();
-        self.generate(&hungry);
+        // One call for all batches, so that the strong engine can run all their queries side by side.
+        let full = usize::from(self.limits.settings.full);
+        self.answers
+            .speak(full, |handle| hungry.contains(&place(handle).0));
         for batch in batches {
             frames.extend(self.frame(batch)?);
         }
@@ -143,9 +143,9 @@ impl<P: Predict> Engine<P> {
     /// [`Error::Record`].
     pub fn reset(&mut self) -> Result<(), Error> {
         for batch in 0..self.limits.batches {
-            let live: Vec<u8> = self.batches[usize::from(batch)].answers.keys().copied().collect();
-            for slot in live {
-                self.over(batch, slot, Some(End::Lost))?;
+            let live: Vec<Handle> = self.answers.among(all(batch)).map(|(handle, _)| handle).collect();
+            for handle in live {
+                self.over(handle, Some(End::Lost))?;
             }
             let state = &mut self.batches[usize::from(batch)];
             let slots: Vec<u8> = state.encoder.live().collect();
@@ -163,13 +163,13 @@ impl<P: Predict> Engine<P> {
 
     /// Whether a batch has live queries or code that has not left, and so something to say without being asked.
     pub fn is_live(&self, batch: u16) -> bool {
-        let Batch { encoder, answers, .. } = &self.batches[usize::from(batch)];
-        !answers.is_empty() || encoder.is_behind()
+        self.answers.among(all(batch)).next().is_some()
+            || self.batches[usize::from(batch)].encoder.is_behind()
     }
 
     /// Live queries of all batches.
     pub fn live(&self) -> usize {
-        self.batches.iter().map(|batch| batch.answers.len()).sum()
+        self.answers.len()
     }
 
     fn apply(&mut self, batch: u16, message: Message) -> Result<(), Error> {
@@ -181,62 +181,26 @@ impl<P: Predict> Engine<P> {
                 at.encoder
                     .open(slot, &query)
                     .map_err(|source| Error::Codec { batch, source })?;
-                let room = at.answers.len() < self.limits.slots;
                 let handle = handle(batch, slot);
-                let admitted = match (room, &self.retokenizer) {
-                    (false, _) => Err(Refused::Full),
-                    (true, None) => self.strong.admit(handle, &query),
-                    // The weak model's logits are of other tokens than the strong one's (SPEC 4.14).
-                    (true, Some(_)) if query.sampling.is_lossy() => Err(Refused::Deviation),
-                    (true, Some(both)) => both.prompt(&source).and_then(|prompt| {
-                        let query = query.clone();
-                        self.strong.admit(handle, &Query { prompt, ..query })
-                    }),
+                let begun = match self.answers.among(all(batch)).count() < self.limits.slots {
+                    true => self.answers.begin(handle, &query, &source),
+                    false => Err(Refused::Full),
                 };
-                let end = admitted.err().map(|reason| {
+                if let Err(reason) = begun {
                     tracing::warn!(batch, slot, %reason, "query refused");
-                    End::Refused
-                });
-                let rewriting = self.retokenizer.as_ref().map(|_| Rewriting::new(&query));
-                at.answers.insert(slot, Answer::new(&query, rewriting, end));
+                    self.answers.refuse(handle, &query);
+                }
             }
             Message::Cancel { slot } => {
                 // SPEC 6.5: a cancel that crossed the answer's end finds nothing.
-                if at.answers.contains_key(&slot) {
+                let handle = handle(batch, slot);
+                if self.answers.is_live(handle) {
                     at.encoder.close(slot);
-                    self.over(batch, slot, Some(End::Cancelled))?;
+                    self.over(handle, Some(End::Cancelled))?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// Lets the strong engine speak: one call for all batches, so that it can run all their queries side by side.
-    fn generate(&mut self, batches: &[u16]) {
-        let mut wants = Vec::new();
-        for &batch in batches {
-            for (&slot, answer) in &self.batches[usize::from(batch)].answers {
-                let count = answer.wants(usize::from(self.limits.settings.full));
-                if count > 0 {
-                    wants.push((handle(batch, slot), count));
-                }
-            }
-        }
-        let (all, vocabulary, both) = (&mut self.batches, &self.vocabulary, self.retokenizer.as_ref());
-        self.strong.advance(&wants, &mut |query, token| {
-            let (batch, slot) = place(query);
-            match all[usize::from(batch)].answers.get_mut(&slot) {
-                Some(answer) => answer.push(token, vocabulary, both),
-                None => ControlFlow::Break(()),
-            }
-        });
-        for (query, _) in wants {
-            let (batch, slot) = place(query);
-            if self.batches[usize::from(batch)].answers[&slot].end().is_some() {
-                // What it held is free for others before its last tokens are coded.
-                self.strong.dismiss(query);
-            }
-        }
     }
 
     fn frame(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
@@ -281,35 +245,30 @@ impl<P: Predict> Engine<P> {
         batch: u16,
         code: impl FnOnce(&mut Encoder<Lent<P>>, u32, &[(u8, Offer<'_>)]) -> Result<Sealed, weir_codec::Error>,
     ) -> Result<Option<(u32, Sealed)>, Error> {
-        let Batch {
-            encoder,
-            answers,
-            taken_in,
-        } = &mut self.batches[usize::from(batch)];
-        if answers.is_empty() && *taken_in == 0 {
+        let Batch { encoder, taken_in } = &mut self.batches[usize::from(batch)];
+        let full = usize::from(self.limits.settings.full);
+        let offers: Vec<(u8, Offer<'_>)> = self
+            .answers
+            .among(all(batch))
+            .map(|(handle, answer)| (place(handle).1, answer.offer(full)))
+            .collect();
+        if offers.is_empty() && *taken_in == 0 {
             return Ok(None);
         }
-        let offers: Vec<(u8, Offer<'_>)> = answers
-            .iter()
-            .map(|(&slot, answer)| (slot, answer.offer(usize::from(self.limits.settings.full))))
-            .collect();
         let sealed = code(encoder, *taken_in, &offers).map_err(|source| Error::Codec { batch, source })?;
         let taken_in = core::mem::take(taken_in);
         for &(slot, count) in &sealed.coded {
-            if let Some(answer) = answers.get_mut(&slot) {
-                answer.coded(count);
-            }
+            self.answers.coded(handle(batch, slot), count);
         }
         for &slot in &sealed.ended {
-            self.over(batch, slot, None)?;
+            self.over(handle(batch, slot), None)?;
         }
         Ok(Some((taken_in, sealed)))
     }
 
     /// Frees a slot and records its answer; `end` overrules what the answer says of itself.
-    fn over(&mut self, batch: u16, slot: u8, end: Option<End>) -> Result<(), Error> {
-        self.strong.dismiss(handle(batch, slot));
-        let Some(answer) = self.batches[usize::from(batch)].answers.remove(&slot) else {
+    fn over(&mut self, handle: Handle, end: Option<End>) -> Result<(), Error> {
+        let Some(answer) = self.answers.end(handle) else {
             return Ok(());
         };
         if let Some(record) = &mut self.record {
@@ -326,7 +285,6 @@ impl<P: Predict> Batch<P> {
     fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
         Self {
             encoder: Encoder::new(weak, vocabulary, settings, kernel),
-            answers: BTreeMap::new(),
             taken_in: 0,
         }
     }
@@ -335,6 +293,11 @@ impl<P: Predict> Batch<P> {
 /// The strong engine's name for a slot.
 fn handle(batch: u16, slot: u8) -> Handle {
     Handle(u32::from(batch) << 8 | u32::from(slot))
+}
+
+/// All names of a batch.
+fn all(batch: u16) -> RangeInclusive<Handle> {
+    handle(batch, 0)..=handle(batch, u8::MAX)
 }
 
 fn place(handle: Handle) -> (u16, u8) {

@@ -5,7 +5,7 @@
 //! - `io` owns the link and the clock: datagrams come in, frames leave on ticks, each against a permit of the governor;
 //! - [`pump`]: the session of `weir-wire` with what waits at its door, at most one frame ahead;
 //! - [`worker`]: the engine's desk, on a thread of its own: orders in, frames back;
-//! - [`engine`]: the strong engine says tokens, one encoder per batch writes them;
+//! - [`engine`]: the strong engine says tokens ([`engine::Answers`]), one encoder per batch writes them;
 //! - [`strong`]: whatever runs the model whose weights are guarded; tokens are all that leave it;
 //! - [`record`]: every answer as it was said, for audits.
 //!

@@ -1,6 +1,6 @@
 //! The strong model, on the engine that fits it.
 
-use crate::config::{Config, Engine, StrongConfig};
+use crate::config::{Config, Engine, NO_CANDLE, StrongConfig};
 use crate::strong::Strong;
 use crate::strong::adviser::Adviser;
 use crate::strong::exact::Exact;
@@ -72,8 +72,14 @@ pub(crate) fn strong(
                 return Ok(Box::new(engine.with_adviser(adviser)));
             }
             // A file that is damaged fails again below, with candle's reason.
-            Err(error @ weir_model::Error::Format { .. }) if config.engine == Engine::Auto => {
+            Err(error @ weir_model::Error::Format { .. })
+                if config.engine == Engine::Auto && cfg!(feature = "candle") =>
+            {
                 tracing::info!(%error, "the exact engine does not load the strong model; trying candle");
+            }
+            Err(error @ weir_model::Error::Format { .. }) if config.engine == Engine::Auto => {
+                let both = format!("the exact engine does not take the strong model, and {NO_CANDLE}");
+                return Err(anyhow::Error::new(error).context(both));
             }
             Err(error) => return Err(error.into()),
         }
@@ -175,10 +181,7 @@ fn candle(
     _: usize,
     _: Option<Adviser>,
 ) -> anyhow::Result<Box<dyn Strong>> {
-    anyhow::bail!(
-        "strong model {}: this program was built without the candle engine",
-        source.name()
-    )
+    bail!("strong model {}: {NO_CANDLE}", source.name())
 }
 
 /// Outer admits queries by the weak model's context; those that the strong one cannot hold are refused.

@@ -6,7 +6,8 @@
 //! - [`log`](mod@log): the log, limited by kind;
 //! - [`signals`]: those that a server was told to ignore;
 //! - [`source`]: models by name: a file, or one of the embedded pair;
-//! - [`file`](mod@file): reading a configuration, and flags over it.
+//! - [`file`](mod@file): reading a configuration, and flags over it;
+//! - `tool`: what the command-line tools share (feature `tool`).
 #![forbid(unsafe_code)]
 
 pub mod file;
@@ -15,6 +16,8 @@ pub mod prompts;
 pub mod session;
 pub mod signals;
 pub mod source;
+#[cfg(feature = "tool")]
+pub mod tool;
 pub mod weak;
 
 pub use session::{SessionArgs, SessionConfig};

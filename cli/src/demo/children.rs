@@ -4,42 +4,84 @@ use std::fs::{self, File};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::client::Api;
-use crate::clock::Stopwatch;
+use weir_setup::tool::clock::Stopwatch;
 
 /// A running server; killed when dropped.
 pub(super) struct Server {
     name: &'static str,
-    child: Child,
+    child: Arc<Mutex<Child>>,
     log: PathBuf,
+}
+
+/// All servers of the demo, for whoever ends it without the rest of it.
+#[derive(Clone, Default)]
+pub(super) struct Running(Arc<Mutex<Vec<Arc<Mutex<Child>>>>>);
+
+impl Running {
+    fn spawn(&self, command: &mut Command) -> std::io::Result<Arc<Mutex<Child>>> {
+        let mut all = lock(&self.0);
+        let child = Arc::new(Mutex::new(command.spawn()?));
+        all.push(Arc::clone(&child));
+        Ok(child)
+    }
+
+    /// Ends all of them, for good: whoever starts or looks at one waits from then on, as the program is about to end.
+    pub(super) fn end(&self) {
+        let all = lock(&self.0);
+        for child in all.iter() {
+            let mut child = lock(child);
+            end(&mut child);
+            std::mem::forget(child);
+        }
+        std::mem::forget(all);
+    }
+}
+
+fn end(child: &mut Child) {
+    // One that has ended already cannot be killed, which is as well.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
     /// Starts `weir NAME ARGS`; what it says goes to `folder/NAME.log`.
-    pub(super) fn start(name: &'static str, args: &[String], folder: &Path) -> Result<Self> {
+    pub(super) fn start(
+        running: &Running,
+        name: &'static str,
+        args: &[String],
+        folder: &Path,
+    ) -> Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .arg(name)
             .args(args)
             // The pipe ends with this process, however that ends, and the server with the pipe.
             .env(END_WITH_STDIN, "1")
             .stdin(Stdio::piped())
             .stdout(file.try_clone()?)
-            .stderr(file)
-            .spawn()
+            .stderr(file);
+        let child = running
+            .spawn(&mut command)
             .with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name, child, log })
     }
 
     /// An error with the last words of a server that has ended.
     pub(super) fn check(&mut self) -> Result<()> {
-        let Some(status) = self.child.try_wait()? else {
+        let Some(status) = lock(&self.child).try_wait()? else {
             return Ok(());
         };
         let log = fs::read_to_string(&self.log).unwrap_or_default();
@@ -51,9 +93,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // One that has ended already cannot be killed, which is as well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut lock(&self.child));
     }
 }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use weir_model::{Token, Tokenizer};
 
 use super::client::{Counters, MODEL};
-use super::sse::{self, Usage};
-use crate::table;
+use super::sse::Usage;
+use weir_setup::tool::{events, table};
 
 /// One answer as the user got it.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,6 @@ pub(super) struct Report {
     frame_bits_per_token: f64,
     link_bits_per_token: f64,
     sse_bits_per_token: f64,
-    zstd_bits_per_token: f64,
     text_bits_per_token: f64,
     /// Bytes of all datagrams that came in at outer's socket, without lower headers.
     datagram_bytes: u64,
@@ -53,7 +52,7 @@ impl Report {
     ) -> Result<Self> {
         let recorded = read(record)?;
         let (mut tokens, mut differences) = (0u64, Vec::new());
-        let (mut sse, mut zstd, mut text, mut plain, mut coded) = (0, 0, 0, 0.0, 0.0);
+        let (mut sse, mut text, mut plain, mut coded) = (0, 0, 0.0, 0.0);
         for answer in answers {
             let usage = answer.usage.as_ref().context("an answer has no usage")?;
             let seed = &usage.weir.seed;
@@ -61,14 +60,11 @@ impl Report {
             plain += usage.weir.plain_bits;
             coded += usage.weir.coded_bits;
             text += answer.text.len() as u64;
-            zstd += zstd::bulk::compress(answer.text.as_bytes(), 19)
-                .context("zstd failed")?
-                .len() as u64;
             let Some(said) = recorded.get(seed) else {
                 differences.push(format!("no answer with seed {seed} is in inner's record"));
                 continue;
             };
-            sse += sse::weight(MODEL, said.iter().map(|&token| tokenizer.token_bytes(token)));
+            sse += events::weight(MODEL, said.iter().map(|&token| tokenizer.token_bytes(token)));
             if let Some(difference) = difference(answer, usage, said, tokenizer) {
                 differences.push(format!("seed {seed}: {difference}"));
             }
@@ -92,7 +88,6 @@ impl Report {
             frame_bits_per_token: per_token(frame_bits),
             link_bits_per_token: per_token(counters.get("link_bits_total")?),
             sse_bits_per_token: of_bytes(sse),
-            zstd_bits_per_token: of_bytes(zstd),
             text_bits_per_token: of_bytes(text),
             datagram_bytes: counters.get("bytes_received_total")? as u64,
             exact: differences.is_empty(),
@@ -128,7 +123,6 @@ impl Report {
                 self.sse_bits_per_token,
             ),
             row("text, UTF-8", self.text_bits_per_token),
-            row("text, zstd -19, each answer alone", self.zstd_bits_per_token),
             row(
                 "plain arithmetic coding, weak model alone",
                 self.plain_bits_per_token,

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::clock::Stopwatch;
+use weir_setup::tool::clock::Stopwatch;
 
 /// Shows nothing where standard output is no terminal.
 pub(super) struct Screen {

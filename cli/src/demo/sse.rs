@@ -1,10 +1,10 @@
-//! Server-sent events of an OpenAI-style stream: reading them, and what they weigh.
+//! Server-sent events of an OpenAI-style stream: reading them.
 
 use std::io::{BufRead, BufReader, Read};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use weir_model::Token;
 
 /// What one event says.
@@ -60,33 +60,6 @@ pub(super) fn read(body: impl Read, mut event: impl FnMut(Event)) -> Result<Opti
         usage = chunk.usage.or(usage);
     }
     bail!("the stream ended without [DONE]")
-}
-
-/// Events as OpenAI's servers send them, one for each token: an opening, the pieces, an end, `[DONE]`.
-pub(crate) fn events_of<'a>(
-    model: &'a str,
-    pieces: impl Iterator<Item = &'a [u8]>,
-) -> impl Iterator<Item = String> {
-    let event = move |delta: Value, finish: Option<&str>| {
-        let chunk = json!({
-            "id": "chatcmpl-0123456789abcdefghijklmnopqrs",
-            "object": "chat.completion.chunk",
-            "created": 1_700_000_000,
-            "model": model,
-            "system_fingerprint": "fp_0123456789",
-            "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
-        });
-        format!("data: {chunk}\n\n")
-    };
-    let first = event(json!({"role": "assistant", "content": ""}), None);
-    let last = [event(json!({}), Some("stop")), "data: [DONE]\n\n".to_owned()];
-    let said = pieces.map(move |piece| event(json!({"content": String::from_utf8_lossy(piece)}), None));
-    [first].into_iter().chain(said).chain(last)
-}
-
-/// Bytes of those events.
-pub(super) fn weight<'a>(model: &'a str, pieces: impl Iterator<Item = &'a [u8]>) -> u64 {
-    events_of(model, pieces).map(|event| event.len() as u64).sum()
 }
 
 #[derive(Deserialize)]
@@ -155,12 +128,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("inner is away"), "{error}");
-    }
-
-    #[test]
-    fn an_event_weighs_some_two_hundred_bytes() {
-        let one = weight("weir", [b"a".as_slice()].into_iter());
-        let two = weight("weir", [b"a".as_slice(), b"b"].into_iter());
-        assert!((180..300).contains(&(two - one)), "{}", two - one);
     }
 }

@@ -11,9 +11,9 @@ use weir_meter::ledger::{Cap, Genesis, Limit};
 use weir_meter::order::public_key;
 
 use super::{At, hex, moment};
-use crate::ends;
 use crate::number::{Amount, bytes, count};
-use crate::progress;
+use weir_setup::tool::ends;
+use weir_setup::tool::progress;
 
 /// Begins a ledger for a model's weights: once, when they are made
 ///

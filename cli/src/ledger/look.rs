@@ -10,7 +10,7 @@ use weir_meter::ledger::{CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, c
 
 use super::{At, hex};
 use crate::number::bytes;
-use crate::table;
+use weir_setup::tool::table;
 
 /// Shows limits, what is spent of them, and the state of the witnesses
 #[derive(Debug, clap::Args)]

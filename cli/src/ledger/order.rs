@@ -9,9 +9,9 @@ use weir_meter::order::{Action, Order, SignedOrder};
 
 use super::begin::seconds;
 use super::{At, hex, moment};
-use crate::ends;
-use crate::files;
 use crate::number::{Amount, bytes};
+use weir_setup::tool::ends;
+use weir_setup::tool::files;
 
 /// Makes, signs and applies orders: what raises a limit, or replaces a witness
 #[derive(Debug, clap::Subcommand)]

@@ -3,7 +3,7 @@
 use super::regime::{EXPERTS, NETWORK, PLAIN, Regime};
 use crate::query::Sampling;
 
-/// The parts of the prediction. Both ends of a session have all; `weir bench ablation` takes some away.
+/// The parts of the prediction. Both ends of a session have all; `weir-lab bench ablation` takes some away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ablation {
     /// The noise is looked at, and the sampler's parameters.

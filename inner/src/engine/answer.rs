@@ -9,7 +9,7 @@ use weir_model::Token;
 
 /// Why an answer is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum End {
+pub enum End {
     /// The model's own end token.
     Token,
     /// As many tokens as the query allows, the strong model's or the weak one's.
@@ -28,7 +28,7 @@ pub(super) enum End {
 
 impl End {
     /// Its name in the record.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Token => "end",
             Self::Length => "length",
@@ -140,7 +140,8 @@ impl Answer {
         self.end
     }
 
-    fn waiting(&self) -> &[Token] {
+    /// Said, and not yet coded.
+    pub(super) fn waiting(&self) -> &[Token] {
         &self.said[self.coded..]
     }
 

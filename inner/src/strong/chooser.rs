@@ -7,10 +7,27 @@ use std::collections::BTreeMap;
 use weir_codec::{Query, Sampler, Sampling, Seed};
 use weir_model::{Kernel, Token};
 
+/// A token, and what it was chosen by.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// Whose it is.
+    pub query: Handle,
+    /// What was chosen.
+    pub token: Token,
+    /// The strong model's logits.
+    pub strong: &'a [f32],
+    /// The weak model's, where it had a say.
+    pub weak: Option<&'a [f32]>,
+}
+
+/// Hears of each token as it is chosen.
+pub type Watch = Box<dyn FnMut(&Choice<'_>) + Send>;
+
 /// The sampler with what it must know of each live query.
 pub(super) struct Chooser {
     sampler: Sampler,
     adviser: Option<Adviser>,
+    watch: Option<Watch>,
     queries: BTreeMap<Handle, Live>,
 }
 
@@ -27,6 +44,7 @@ impl Chooser {
         Self {
             sampler: Sampler::new(kernel),
             adviser: None,
+            watch: None,
             queries: BTreeMap::new(),
         }
     }
@@ -35,6 +53,11 @@ impl Chooser {
     pub(super) fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
         self.adviser = adviser;
         self
+    }
+
+    /// Lets `watch` hear of each token, for measurements.
+    pub(super) fn watched(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// Takes a query under a handle that is free.
@@ -67,17 +90,26 @@ impl Chooser {
             sampling,
             position,
         } = query;
-        let chosen = match &mut self.adviser {
-            Some(adviser) if sampling.is_lossy() => {
-                let weak = adviser.logits(handle, strong.len())?;
-                self.sampler.sample_lossy(strong, weak, sampling, seed, *position)
-            }
-            _ => self.sampler.sample(strong, sampling, seed, *position),
+        let weak = match &self.adviser {
+            Some(adviser) if sampling.is_lossy() => Some(adviser.logits(handle, strong.len())?),
+            _ => None,
+        };
+        let chosen = match weak {
+            Some(weak) => self.sampler.sample_lossy(strong, weak, sampling, seed, *position),
+            None => self.sampler.sample(strong, sampling, seed, *position),
         };
         let token = chosen.map_err(|error| {
             tracing::error!(%error, "the sampler failed");
             Failed
         })?;
+        if let Some(watch) = &mut self.watch {
+            watch(&Choice {
+                query: handle,
+                token,
+                strong,
+                weak,
+            });
+        }
         *position += 1;
         if let Some(adviser) = &mut self.adviser {
             adviser.said(handle, token);

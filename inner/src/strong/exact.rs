@@ -4,7 +4,7 @@
 
 use super::adviser::Adviser;
 use super::chooser::Chooser;
-use super::{Failed, Handle, Refused, Sink, Strong};
+use super::{Failed, Handle, Refused, Sink, Strong, Watch};
 use std::collections::BTreeMap;
 use weir_codec::Query;
 use weir_model::{Kernel, Predict, Slot, Token};
@@ -47,6 +47,13 @@ impl<P: Predict> Exact<P> {
     /// The same; with an adviser, queries may allow a deviation.
     pub fn with_adviser(mut self, adviser: Option<Adviser>) -> Self {
         self.chooser = self.chooser.with_adviser(adviser);
+        self
+    }
+
+    /// The same; `watch` hears of each token and of the logits that it was chosen by. To be called after
+    /// [`Exact::with_adviser`].
+    pub fn watched(mut self, watch: Watch) -> Self {
+        self.chooser.watched(watch);
         self
     }
 

@@ -3,6 +3,7 @@
 //! Tokens are all that leave it. It knows nothing of batches, frames or codes; it is told which queries live, and
 //! asked for their next tokens. When an answer is over is judged by the caller, the same way for every engine.
 
+pub use chooser::{Choice, Watch};
 use core::ops::ControlFlow;
 use weir_codec::Query;
 use weir_model::Token;
