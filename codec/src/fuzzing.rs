@@ -2,10 +2,11 @@
 
 use core::ops::ControlFlow;
 
+use crate::pieces::{self, Step};
 use crate::query::{Query, Sampling, Settings};
 use crate::testing::{Markov, letters};
 use crate::text::{Window, compress, decompress};
-use crate::{Answer, Decoder, Encoder, End, Error, Offer, Step};
+use crate::{Answer, Decoder, Encoder, End, Error, Offer};
 use weir_exact::Kernel;
 
 const VOCAB: usize = 300;
@@ -45,15 +46,21 @@ pub fn decode(data: &[u8]) {
     let mut encoder = Encoder::new(Markov::new(VOCAB), vocabulary.clone(), settings, Kernel::detect());
     let mut decoder = Decoder::new(Markov::new(VOCAB), vocabulary, settings, Kernel::detect());
     for slot in 0..SLOTS {
-        encoder.open(slot, &query(slot)).expect("the model has room");
-        decoder.open(slot, &query(slot)).expect("the model has room");
+        encoder
+            .slots()
+            .open(slot, &query(slot))
+            .expect("the model has room");
+        decoder
+            .slots()
+            .open(slot, &query(slot))
+            .expect("the model has room");
     }
     while let Some((&len, tail)) = rest.split_first() {
         let (code, tail) = tail.split_at(tail.len().min(usize::from(len)));
         rest = tail;
         let begun = decoder.begin(code).expect("the batch is sound");
-        let taken_in = begun.taken_in;
-        match decoder.finish(begun) {
+        let taken_in = begun.taken_in();
+        match begun.finish() {
             Ok(decoded) => {
                 let offers = decoded.answers.iter().map(offer);
                 let mut again = Vec::new();
@@ -95,21 +102,29 @@ pub fn pieces(data: &[u8]) {
     };
     let len = 9 + usize::from(len % 64);
     let vocabulary = letters(VOCAB, 7);
-    let mut encoder = Encoder::new(
+    let mut encoder = pieces::Encoder::new(
         Markov::new(VOCAB),
         vocabulary.clone(),
         Settings::default(),
         Kernel::detect(),
+        len,
     );
-    let mut decoder = Decoder::new(
+    let mut decoder = pieces::Decoder::new(
         Markov::new(VOCAB),
         vocabulary,
         Settings::default(),
         Kernel::detect(),
+        len,
     );
     for slot in 0..SLOTS {
-        encoder.open(slot, &query(slot)).expect("the model has room");
-        decoder.open(slot, &query(slot)).expect("the model has room");
+        encoder
+            .slots()
+            .open(slot, &query(slot))
+            .expect("the model has room");
+        decoder
+            .slots()
+            .open(slot, &query(slot))
+            .expect("the model has room");
     }
     let (mut sent, mut digests) = (Vec::new(), Vec::new());
     // The segment that is being read: messages taken in, and what there is of it.
@@ -118,7 +133,7 @@ pub fn pieces(data: &[u8]) {
     for piece in data.chunks(len) {
         sent.extend(piece);
         sent.resize(sent.len().next_multiple_of(len), 0);
-        decoder.piece(piece, len).expect("the batch is sound");
+        decoder.piece(piece).expect("the batch is sound");
         let mut begun = 0;
         loop {
             let step = match decoder.advance() {
@@ -137,7 +152,7 @@ pub fn pieces(data: &[u8]) {
             if ends && let Some((taken_in, answers)) = segment.take() {
                 let offers: Vec<_> = answers.iter().map(offer).collect();
                 // As inner does: what stands leaves before more is coded.
-                while let Some(digest) = encoder.piece(len, &mut again) {
+                while let Some(digest) = encoder.piece(&mut again) {
                     assert_eq!(digest, digests[again.len() / len - 1]);
                 }
                 encoder
@@ -163,9 +178,9 @@ pub fn pieces(data: &[u8]) {
         }
         digests.push(decoder.digest());
         if decoder.is_over() {
-            encoder.pad(len);
+            encoder.pad();
         }
-        while let Some(digest) = encoder.piece(len, &mut again) {
+        while let Some(digest) = encoder.piece(&mut again) {
             assert!(sent.starts_with(&again));
             assert_eq!(digest, digests[again.len() / len - 1]);
         }
@@ -204,7 +219,10 @@ pub fn roundtrip(data: &[u8]) {
         let slot = opened as u8 % SLOTS;
         let is_new = !encoder.live().any(|live| live == slot);
         if is_new {
-            encoder.open(slot, &query(slot)).expect("the model has room");
+            encoder
+                .slots()
+                .open(slot, &query(slot))
+                .expect("the model has room");
         }
         let live: Vec<u8> = encoder.live().collect();
         let mut tokens = Vec::new();
@@ -229,12 +247,15 @@ pub fn roundtrip(data: &[u8]) {
             .frame(u32::from(is_new), &offers, limit, &mut code)
             .expect("offers are sound");
         assert!(code.len() <= limit);
-        let begun = decoder.begin(&code).expect("the batch is sound");
-        assert_eq!(begun.taken_in, u32::from(is_new));
+        let mut begun = decoder.begin(&code).expect("the batch is sound");
+        assert_eq!(begun.taken_in(), u32::from(is_new));
         if is_new {
-            decoder.open(slot, &query(slot)).expect("the model has room");
+            begun
+                .slots()
+                .open(slot, &query(slot))
+                .expect("the model has room");
         }
-        let decoded = decoder.finish(begun).expect("an encoder's code");
+        let decoded = begun.finish().expect("an encoder's code");
         assert_eq!(decoded.digest, sealed.digest);
         for ((answer, (_, part)), (_, coded)) in decoded.answers.iter().zip(&tokens).zip(&sealed.coded) {
             assert_eq!(answer.tokens, part[..*coded]);

@@ -4,8 +4,8 @@
 //! the users are, the same weak model on both sides. The rooms, from the outside in:
 //!
 //! - [`Encoder`] and [`Decoder`] turn the tokens of all live slots of a batch into one code per frame and back, each slot
-//!   opened with a [`Query`]; what was learned belongs to the batch. Where all frames are of one length, [`Encoder::segment`]
-//!   and [`Decoder::piece`] make them pieces of one continuous code.
+//!   opened with a [`Query`]; what was learned belongs to the batch. Where all frames are of one length, [`pieces::Encoder`]
+//!   and [`pieces::Decoder`] make them pieces of one continuous code.
 //! - [`predict`] predicts which token wins, from the weak model's logits and the seeded noise; [`noise`] makes the noise, and
 //!   [`Sampler`] draws the strong model's tokens with it.
 //! - [`coder`] is the range coder: it sees integers only.
@@ -40,17 +40,17 @@
 //! let weak = Markov::new(1000);
 //! let vocabulary = letters(1000, 999);
 //! let mut encoder = Encoder::new(weak.clone(), vocabulary.clone(), Settings::default(), Kernel::detect());
-//! encoder.open(0, &query)?;
+//! encoder.slots().open(0, &query)?;
 //! let mut code = Vec::new();
 //! let sealed = encoder.frame(1, &[(0, Offer::Tokens(tokens))], 1400, &mut code)?;
 //! assert_eq!(sealed.coded, [(0, 10)]);
 //!
 //! // Outside: the same tokens.
 //! let mut decoder = Decoder::new(weak, vocabulary, Settings::default(), Kernel::detect());
-//! let begun = decoder.begin(&code)?;
-//! assert_eq!(begun.taken_in, 1); // the query: both ends open its slot here
-//! decoder.open(0, &query)?;
-//! let decoded = decoder.finish(begun)?;
+//! let mut begun = decoder.begin(&code)?;
+//! assert_eq!(begun.taken_in(), 1); // the query: both ends open its slot here
+//! begun.slots().open(0, &query)?;
+//! let decoded = begun.finish()?;
 //! assert_eq!(decoded.answers[0].tokens, tokens);
 //! assert_eq!(decoded.digest, sealed.digest);
 //! assert_eq!(decoded.stats.tokens, 10);
@@ -62,14 +62,13 @@ mod agreement;
 mod batch;
 pub mod coder;
 mod counts;
-mod decoder;
-mod encoder;
 mod error;
+mod frame;
 #[cfg(any(test, feature = "testing"))]
 pub mod fuzzing;
 mod limits;
 pub mod noise;
-mod pieces;
+pub mod pieces;
 pub mod predict;
 mod query;
 mod sampler;
@@ -81,10 +80,9 @@ pub mod testing;
 pub mod text;
 
 pub use agreement::agreement;
-pub use batch::End;
-pub use decoder::{Answer, Begun, Decoded, Decoder, Step};
-pub use encoder::{Encoder, Offer, Sealed};
+pub use batch::{Answer, Decoded, End, Offer, Sealed, Slots};
 pub use error::Error;
+pub use frame::{Begun, Decoder, Encoder};
 pub use limits::{MAX_COUNT, MAX_SLOTS};
 pub use query::{Query, Sampling, Seed, Settings, Vocabulary};
 pub use sampler::Sampler;

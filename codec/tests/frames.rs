@@ -87,7 +87,7 @@ impl Pair {
         count: &mut dyn FnMut(u8) -> usize,
     ) -> (usize, Vec<(u8, End)>) {
         for (slot, query, answer) in queries {
-            self.encoder.open(*slot, query).unwrap();
+            self.encoder.slots().open(*slot, query).unwrap();
             self.waiting[usize::from(*slot)] = Some((query.clone(), answer.clone()));
             self.got[usize::from(*slot)].clear();
         }
@@ -113,12 +113,12 @@ impl Pair {
         assert_eq!(code.len(), sealed.stats.bytes);
 
         code.extend([0; 2]); // padding of a link
-        let begun = self.decoder.begin(&code).unwrap();
-        assert_eq!(begun.taken_in, queries.len() as u32);
+        let mut begun = self.decoder.begin(&code).unwrap();
+        assert_eq!(begun.taken_in(), queries.len() as u32);
         for (slot, query, _) in queries {
-            self.decoder.open(*slot, query).unwrap();
+            begun.slots().open(*slot, query).unwrap();
         }
-        let decoded = self.decoder.finish(begun).unwrap();
+        let decoded = begun.finish().unwrap();
         assert_eq!(decoded.digest, sealed.digest);
         assert_eq!(
             (decoded.stats.tokens, &decoded.stats.slots),
@@ -260,8 +260,8 @@ fn refused_failed_cancelled() {
         Kernel::detect(),
     );
     for slot in [0, 1, 2, 127] {
-        encoder.open(slot, &query(slot, 1.0)).unwrap();
-        decoder.open(slot, &query(slot, 1.0)).unwrap();
+        encoder.slots().open(slot, &query(slot, 1.0)).unwrap();
+        decoder.slots().open(slot, &query(slot, 1.0)).unwrap();
     }
     let offers = [
         (0, Offer::Refused),
@@ -273,27 +273,27 @@ fn refused_failed_cancelled() {
     let sealed = encoder.frame(4, &offers, 100, &mut code).unwrap();
     assert_eq!(sealed.ended, [0, 2]);
     let begun = decoder.begin(&code).unwrap();
-    let decoded = decoder.finish(begun).unwrap();
+    let decoded = begun.finish().unwrap();
     assert_eq!(decoded.digest, sealed.digest);
     let ends: Vec<_> = decoded.answers.iter().map(|a| a.end).collect();
     assert_eq!(ends, [Some(End::Refused), None, Some(End::Failed), None]);
     assert_eq!(decoded.answers[1].tokens, [7, 8]);
 
     // A cancel frees the slot on both ends, and the number can be used again.
-    encoder.close(1);
-    encoder.open(1, &query(9, 0.0)).unwrap();
+    encoder.slots().close(1);
+    encoder.slots().open(1, &query(9, 0.0)).unwrap();
     assert!(matches!(
-        encoder.open(1, &query(9, 0.0)),
+        encoder.slots().open(1, &query(9, 0.0)),
         Err(Error::Slot { slot: 1, .. })
     ));
     code.clear();
     let offers = [(1, Offer::Tokens(&[1, 2, 3][..])), (127, Offer::Tokens(&[]))];
     let sealed = encoder.frame(2, &offers, 100, &mut code).unwrap();
-    let begun = decoder.begin(&code).unwrap();
-    assert_eq!(begun.taken_in, 2);
-    decoder.close(1);
-    decoder.open(1, &query(9, 0.0)).unwrap();
-    let decoded = decoder.finish(begun).unwrap();
+    let mut begun = decoder.begin(&code).unwrap();
+    assert_eq!(begun.taken_in(), 2);
+    begun.slots().close(1);
+    begun.slots().open(1, &query(9, 0.0)).unwrap();
+    let decoded = begun.finish().unwrap();
     assert_eq!(
         (decoded.digest, decoded.answers[0].tokens.as_slice()),
         (sealed.digest, &[1, 2, 3][..])
@@ -308,7 +308,7 @@ fn misuse_is_told_and_harmless() {
         Settings::default(),
         Kernel::detect(),
     );
-    encoder.open(3, &query(1, 1.0)).unwrap();
+    encoder.slots().open(3, &query(1, 1.0)).unwrap();
     let mut out = Vec::new();
     let mut frame = |taken, offers: &[(u8, Offer<'_>)], limit| encoder.frame(taken, offers, limit, &mut out);
     assert!(matches!(frame(0, &[], 99), Err(Error::Offers)));
@@ -371,9 +371,16 @@ fn misuse_is_told_and_harmless() {
         (query(0, f32::NAN), "temperature"),
         (query(0, -1.0), "temperature"),
     ] {
-        assert!(encoder.open(4, &bad).unwrap_err().to_string().contains(what));
+        assert!(
+            encoder
+                .slots()
+                .open(4, &bad)
+                .unwrap_err()
+                .to_string()
+                .contains(what)
+        );
     }
-    assert!(encoder.open(128, &query(0, 1.0)).is_err());
+    assert!(encoder.slots().open(128, &query(0, 1.0)).is_err());
 }
 
 /// How frames are cut out of the answers changes nothing but framing: the same tokens cost about the same.
@@ -408,7 +415,7 @@ fn damaged_codes_never_panic() {
         Settings::default(),
         Kernel::detect(),
     );
-    encoder.open(0, &q).unwrap();
+    encoder.slots().open(0, &q).unwrap();
     let mut code = Vec::new();
     let sealed = encoder
         .frame(1, &[(0, Offer::Tokens(&answer[..10]))], 200, &mut code)
@@ -427,9 +434,9 @@ fn damaged_codes_never_panic() {
             Settings::default(),
             Kernel::detect(),
         );
-        let begun = decoder.begin(&bad).unwrap();
-        decoder.open(0, &q).unwrap();
-        match decoder.finish(begun) {
+        let mut begun = decoder.begin(&bad).unwrap();
+        begun.slots().open(0, &q).unwrap();
+        match begun.finish() {
             Err(Error::NotCanonical) => {
                 refused += 1;
                 assert!(matches!(decoder.begin(&bad), Err(Error::Broken)));
@@ -465,14 +472,14 @@ fn retokenized_answers_do_not_look_at_the_seed() {
             seed: [n ^ 1; 16],
             ..query
         };
-        encoder.open(0, &other).unwrap();
-        decoder.open(0, &other).unwrap();
+        encoder.slots().open(0, &other).unwrap();
+        decoder.slots().open(0, &other).unwrap();
         let mut code = Vec::new();
         let sealed = encoder
             .frame(1, &[(0, Offer::Tokens(&answer))], 400, &mut code)
             .unwrap();
         let begun = decoder.begin(&code).unwrap();
-        let decoded = decoder.finish(begun).unwrap();
+        let decoded = begun.finish().unwrap();
         assert!(answer.starts_with(&decoded.answers[0].tokens));
         assert_eq!(decoded.digest, sealed.digest);
         (code, sealed.stats.coded_bits, sealed.stats.plain_bits)
@@ -499,7 +506,7 @@ fn retokenized_answers_do_not_look_at_the_seed() {
             seed: [seed; 16],
             ..query(0, 1.0)
         };
-        encoder.open(0, &query).unwrap();
+        encoder.slots().open(0, &query).unwrap();
         let mut code = Vec::new();
         let sealed = encoder
             .frame(1, &[(0, Offer::Tokens(&answer))], 400, &mut code)

@@ -34,7 +34,7 @@ fn a_session_of_128_answers_takes_less_than_64_megabytes() {
 
     let before = resident("VmRSS:");
     let mut encoder = Encoder::new(model(), vocabulary.clone(), Settings::default(), Kernel::detect());
-    (0..128).for_each(|slot| encoder.open(slot, &query(slot)).unwrap());
+    (0..128).for_each(|slot| encoder.slots().open(slot, &query(slot)).unwrap());
     let mut codes = Vec::new();
     for taken_in in [128, 0, 0] {
         let mut code = Vec::new();
@@ -47,9 +47,9 @@ fn a_session_of_128_answers_takes_less_than_64_megabytes() {
     let before = resident("VmRSS:");
     let mut decoder = Decoder::new(model(), vocabulary, Settings::default(), Kernel::detect());
     for code in &codes {
-        let begun = decoder.begin(code).unwrap();
-        (0..begun.taken_in as u8).for_each(|slot| decoder.open(slot, &query(slot)).unwrap());
-        assert_eq!(decoder.finish(begun).unwrap().stats.tokens, 256);
+        let mut begun = decoder.begin(code).unwrap();
+        (0..begun.taken_in() as u8).for_each(|slot| begun.slots().open(slot, &query(slot)).unwrap());
+        assert_eq!(begun.finish().unwrap().stats.tokens, 256);
     }
     let decoding = resident("VmHWM:").saturating_sub(before);
     println!("encoder {} kB, decoder {} kB", encoding >> 10, decoding >> 10);

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
+use weir_codec::pieces::{Decoder, Encoder, Step};
 use weir_codec::testing::{Markov, letters};
-use weir_codec::{Decoder, Encoder, End, Error, Offer, Query, Sampling, Settings, Step};
+use weir_codec::{End, Error, Offer, Query, Sampling, Settings};
 use weir_exact::{Kernel, Token};
 
 const VOCAB: usize = 300;
@@ -45,12 +46,14 @@ impl Line {
                 vocabulary.clone(),
                 Settings::default(),
                 Kernel::detect(),
+                len,
             ),
             decoder: Decoder::new(
                 Markov::new(VOCAB),
                 vocabulary,
                 Settings::default(),
                 Kernel::detect(),
+                len,
             ),
             len,
             opening: VecDeque::new(),
@@ -64,7 +67,7 @@ impl Line {
     }
 
     fn open(&mut self, slot: u8, query: Query) {
-        self.encoder.open(slot, &query).unwrap();
+        self.encoder.slots().open(slot, &query).unwrap();
         self.opening.push_back((slot, query));
         self.untold += 1;
     }
@@ -81,11 +84,11 @@ impl Line {
 
     /// What inner does when a piece is due (SPEC 4.15): codes a segment only if none stands, ends the code if none stands then.
     fn turn(&mut self, offers: &[(u8, Offer<'_>)]) -> bool {
-        if !self.encoder.has_piece(self.len) && (self.untold > 0 || !offers.is_empty()) {
+        if !self.encoder.has_piece() && (self.untold > 0 || !offers.is_empty()) {
             self.segment(offers);
         }
-        if !self.encoder.has_piece(self.len) {
-            self.encoder.pad(self.len);
+        if !self.encoder.has_piece() {
+            self.encoder.pad();
         }
         self.piece()
     }
@@ -93,7 +96,7 @@ impl Line {
     /// Sends a piece if there is one; tells whether there was.
     fn piece(&mut self) -> bool {
         let mut code = Vec::new();
-        let Some(digest) = self.encoder.piece(self.len, &mut code) else {
+        let Some(digest) = self.encoder.piece(&mut code) else {
             return false;
         };
         assert_eq!(code.len(), self.len);
@@ -103,14 +106,14 @@ impl Line {
             .iter()
             .rposition(|&byte| byte != 0)
             .map_or(0, |last| last + 1);
-        self.decoder.piece(&code[..end], self.len).unwrap();
+        self.decoder.piece(&code[..end]).unwrap();
         let before = self.begun;
         while let Some(step) = self.decoder.advance().unwrap() {
             match step {
                 Step::TakenIn(count) => {
                     self.begun += 1;
                     for (slot, query) in self.opening.drain(..count as usize) {
-                        self.decoder.open(slot, &query).unwrap();
+                        self.decoder.slots().open(slot, &query).unwrap();
                     }
                 }
                 Step::Tokens(decoded) => {
@@ -132,7 +135,7 @@ impl Line {
 
     /// Ends the code and sends all of it.
     fn flush(&mut self) {
-        self.encoder.pad(self.len);
+        self.encoder.pad();
         while self.piece() {}
         assert!(!self.encoder.is_behind());
         assert_eq!(self.said, self.heard);
@@ -182,13 +185,13 @@ proptest! {
                 _ => (*slot, Offer::Tokens(part)),
             }).collect();
             // Where pieces stand no segment is coded, so what was offered is offered again.
-            while line.encoder.has_piece(len) {
+            while line.encoder.has_piece() {
                 line.piece();
             }
             line.turn(&offers);
             match what {
                 0 => line.flush(),
-                1 => while line.encoder.has_piece(len) { line.piece(); },
+                1 => while line.encoder.has_piece() { line.piece(); },
                 _ => {}
             }
         }
@@ -219,7 +222,7 @@ fn pieces_are_full() {
             .iter()
             .map(|&slot| (slot, Offer::Tokens(&parts[usize::from(slot)])))
             .collect();
-        while line.encoder.has_piece(line.len) {
+        while line.encoder.has_piece() {
             line.piece();
         }
         let sealed = line.encoder.segment(line.untold, &offers).unwrap();
@@ -267,9 +270,9 @@ fn nothing_is_said_behind_a_pad() {
         line.encoder
             .segment(1, &[(1, Offer::Tokens(&[7, 8, 9]))])
             .unwrap();
-        line.encoder.pad(len);
+        line.encoder.pad();
         let mut code = Vec::new();
-        let digest = line.encoder.piece(len, &mut code).unwrap();
+        let digest = line.encoder.piece(&mut code).unwrap();
         (line, code, digest)
     };
     let (_, clean, digest) = code(60);
@@ -278,12 +281,12 @@ fn nothing_is_said_behind_a_pad() {
     for bit in 0..60 * 8 {
         let (mut line, mut bad, _) = code(60);
         bad[bit / 8] ^= 1 << (bit % 8);
-        line.decoder.piece(&bad, 60).unwrap();
+        line.decoder.piece(&bad).unwrap();
         let (mut heard, mut opened) = (Vec::new(), false);
         let result = loop {
             match line.decoder.advance() {
                 Ok(Some(Step::TakenIn(_))) if !opened => {
-                    line.decoder.open(1, &query(1, 100)).unwrap();
+                    line.decoder.slots().open(1, &query(1, 100)).unwrap();
                     opened = true;
                 }
                 Ok(Some(Step::TakenIn(_))) => {}
@@ -315,16 +318,17 @@ fn segments_that_no_decoder_takes_are_refused() {
     assert!(matches!(line.encoder.segment(0, &[]), Err(Error::Empty)));
     line.open(0, query(0, 4000));
     line.segment(&[(0, Offer::Tokens(&[7]))]);
-    assert!(!line.encoder.has_piece(26));
+    assert!(!line.encoder.has_piece());
     // Too early: no piece was filled.
     let early = line.encoder.segment(0, &[(0, Offer::Tokens(&[8]))]);
     assert!(matches!(early, Err(Error::Unfilled)));
     line.flush();
     let long: Vec<Token> = (0..64).map(|token| token * 4 + 9).collect();
     line.segment(&[(0, Offer::Tokens(&long))]);
-    assert!(line.encoder.has_piece(2 * 26));
+    assert!(line.encoder.has_piece());
     // Too early: a piece still stands.
     line.piece();
+    assert!(line.encoder.has_piece());
     let early = line.encoder.segment(0, &[(0, Offer::Tokens(&[8]))]);
     assert!(matches!(early, Err(Error::Unfilled)));
     while line.piece() {}
@@ -339,7 +343,8 @@ fn bytes_that_no_encoder_writes_are_refused() {
         letters(VOCAB, END),
         Settings::default(),
         Kernel::detect(),
+        40,
     );
-    decoder.piece(&[0xff; 40], 40).unwrap();
+    decoder.piece(&[0xff; 40]).unwrap();
     assert!(matches!(decoder.advance(), Err(Error::NotCanonical)));
 }

@@ -8,7 +8,7 @@ use weir_codec::noise::Noise;
 use weir_codec::predict::Predictor;
 use weir_codec::testing::{Markov, letters};
 use weir_codec::text::{self, Window};
-use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, agreement};
+use weir_codec::{Encoder, Offer, Query, Sampler, Sampling, Settings, Slots, agreement, pieces};
 use weir_exact::Kernel;
 
 fn compare(name: &str, value: &Value) {
@@ -179,7 +179,7 @@ fn vectors_of_the_prediction() {
     );
 }
 
-fn open(encoder: &mut Encoder<Markov>) {
+fn open(mut slots: Slots<'_, Markov>) {
     for (slot, temperature) in [(0u8, 0.0), (1, 1.0), (5, 0.7)] {
         let sampling = Sampling {
             temperature,
@@ -194,7 +194,7 @@ fn open(encoder: &mut Encoder<Markov>) {
             stop: vec![b"zz".to_vec()],
             prompt: vec![1, 2, 3],
         };
-        encoder.open(slot, &query).unwrap();
+        slots.open(slot, &query).unwrap();
     }
 }
 
@@ -214,7 +214,7 @@ fn frames(settings: Settings) -> Vec<Value> {
             "coded": sealed.coded, "ended": sealed.ended, "digest": format!("{:016x}", sealed.digest),
         }));
     };
-    open(&mut encoder);
+    open(encoder.slots());
     let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
     let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
     frame(
@@ -249,13 +249,14 @@ fn frames(settings: Settings) -> Vec<Value> {
 fn pieces() -> Vec<Value> {
     const LEN: usize = 27;
     let vocabulary = letters(1000, 7);
-    let mut encoder = Encoder::new(
+    let mut encoder = pieces::Encoder::new(
         Markov::new(1000),
         vocabulary,
         Settings::default(),
         Kernel::detect(),
+        LEN,
     );
-    open(&mut encoder);
+    open(encoder.slots());
     let tokens: Vec<u32> = (100..164).map(|t| t * 37 % 1000).collect();
     let part = |at: usize, n: usize| Offer::Tokens(&tokens[at..at + n]);
     let segments = [
@@ -276,11 +277,11 @@ fn pieces() -> Vec<Value> {
     for (taken_in, offers, pads) in segments {
         let sealed = encoder.segment(taken_in, &offers).unwrap();
         if pads {
-            encoder.pad(LEN);
+            encoder.pad();
         }
         let mut pieces = Vec::new();
         let mut code = Vec::new();
-        while let Some(digest) = encoder.piece(LEN, &mut code) {
+        while let Some(digest) = encoder.piece(&mut code) {
             pieces.push(json!([hex(&code), format!("{digest:016x}")]));
             code.clear();
         }

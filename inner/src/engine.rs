@@ -4,6 +4,7 @@
 
 mod answer;
 mod answers;
+mod batch;
 mod lent;
 
 use crate::record::{self, Record};
@@ -11,10 +12,12 @@ use crate::retokenize::Retokenizer;
 use crate::strong::{Handle, Refused, Strong};
 pub use answer::End;
 pub use answers::Answers;
+use batch::Batch;
 use core::ops::RangeInclusive;
 use lent::Lent;
-use weir_codec::{Encoder, FrameStats, Offer, Query, Sampling, Sealed, Settings, Vocabulary};
+use weir_codec::{FrameStats, Offer, Query, Sampling, Sealed, Settings, Vocabulary};
 use weir_model::{Kernel, Predict};
+use weir_setup::coding::BatchEncoder;
 use weir_wire::{Message, Source};
 
 /// One frame's code.
@@ -74,12 +77,6 @@ pub struct Limits {
     pub settings: Settings,
 }
 
-struct Batch<P> {
-    encoder: Encoder<Lent<P>>,
-    /// Messages applied since the last frame.
-    taken_in: u32,
-}
-
 impl<P: Predict> Engine<P> {
     /// An engine without queries. All batches share `weak` and its pool, and code with `kernel`. `retokenizer` is there if and only if
     /// `limits.settings` says so.
@@ -94,7 +91,7 @@ impl<P: Predict> Engine<P> {
     ) -> Self {
         debug_assert_eq!(limits.settings.retokenized, retokenizer.is_some());
         let weak = Lent::new(weak);
-        let fresh = || Batch::new(weak.clone(), vocabulary.clone(), limits.settings, kernel);
+        let fresh = || Batch::new(weak.clone(), vocabulary.clone(), &limits, kernel);
         let batches = (0..limits.batches).map(|_| fresh()).collect();
         Self {
             answers: Answers::new(strong, vocabulary.clone(), retokenizer),
@@ -120,8 +117,7 @@ impl<P: Predict> Engine<P> {
                 self.apply(batch, message)?;
             }
         }
-        let len = self.limits.code;
-        let has_piece = |batch: u16| self.batches[usize::from(batch)].encoder.has_piece(len);
+        let has_piece = |batch: u16| self.batches[usize::from(batch)].encoder.has_piece();
         let hungry: Vec<u16> = batches
             .iter()
             .copied()
@@ -148,10 +144,9 @@ impl<P: Predict> Engine<P> {
                 self.over(handle, Some(End::Lost))?;
             }
             let state = &mut self.batches[usize::from(batch)];
-            let slots: Vec<u8> = state.encoder.live().collect();
-            slots.into_iter().for_each(|slot| state.encoder.close(slot));
+            state.close();
             let vocabulary = self.vocabulary.clone();
-            *state = Batch::new(self.weak.clone(), vocabulary, self.limits.settings, self.kernel);
+            *state = Batch::new(self.weak.clone(), vocabulary, &self.limits, self.kernel);
         }
         Ok(())
     }
@@ -179,6 +174,7 @@ impl<P: Predict> Engine<P> {
             Message::Query(asked) => {
                 let (slot, query, source) = query(asked);
                 at.encoder
+                    .slots()
                     .open(slot, &query)
                     .map_err(|source| Error::Codec { batch, source })?;
                 let handle = handle(batch, slot);
@@ -195,7 +191,7 @@ impl<P: Predict> Engine<P> {
                 // SPEC 6.5: a cancel that crossed the answer's end finds nothing.
                 let handle = handle(batch, slot);
                 if self.answers.is_live(handle) {
-                    at.encoder.close(slot);
+                    at.encoder.slots().close(slot);
                     self.over(handle, Some(End::Cancelled))?;
                 }
             }
@@ -204,30 +200,20 @@ impl<P: Predict> Engine<P> {
     }
 
     fn frame(&mut self, batch: u16) -> Result<Option<Frame>, Error> {
-        let len = self.limits.code;
-        let mut code = Vec::new();
-        if !self.limits.continuous {
-            let coded = self.code(batch, |encoder, taken_in, offers| {
-                encoder.frame(taken_in, offers, len, &mut code)
-            })?;
-            return Ok(coded.map(|(taken_in, sealed)| Frame {
-                batch,
-                taken_in,
-                code,
-                digest: sealed.digest,
-                stats: sealed.stats,
-            }));
+        let (mut code, mut coded) = (Vec::new(), None);
+        if !self.batches[usize::from(batch)].encoder.has_piece() {
+            coded = self.code(batch, &mut code)?;
         }
-        let mut coded = None;
-        if !self.batches[usize::from(batch)].encoder.has_piece(len) {
-            coded = self.code(batch, Encoder::segment)?;
-        }
-        let encoder = &mut self.batches[usize::from(batch)].encoder;
-        if !encoder.has_piece(len) {
-            // Nothing more is there to fill it with.
-            encoder.pad(len);
-        }
-        let digest = encoder.piece(len, &mut code);
+        let digest = match &mut self.batches[usize::from(batch)].encoder {
+            BatchEncoder::Frames(_) => coded.as_ref().map(|(_, sealed)| sealed.digest),
+            BatchEncoder::Pieces(encoder) => {
+                if !encoder.has_piece() {
+                    // Nothing more is there to fill it with.
+                    encoder.pad();
+                }
+                encoder.piece(&mut code)
+            }
+        };
         let (taken_in, stats) =
             coded.map_or_else(Default::default, |(taken_in, sealed)| (taken_in, sealed.stats));
         Ok(digest.map(|digest| Frame {
@@ -239,12 +225,9 @@ impl<P: Predict> Engine<P> {
         }))
     }
 
-    /// Lets `code` write what the answers of a batch have, unless that is nothing; gives the messages taken in, too.
-    fn code(
-        &mut self,
-        batch: u16,
-        code: impl FnOnce(&mut Encoder<Lent<P>>, u32, &[(u8, Offer<'_>)]) -> Result<Sealed, weir_codec::Error>,
-    ) -> Result<Option<(u32, Sealed)>, Error> {
+    /// Writes what the answers of a batch have, unless that is nothing: a frame to `out`, or a segment that pieces will bring.
+    /// Gives the messages taken in, too.
+    fn code(&mut self, batch: u16, out: &mut Vec<u8>) -> Result<Option<(u32, Sealed)>, Error> {
         let Batch { encoder, taken_in } = &mut self.batches[usize::from(batch)];
         let full = usize::from(self.limits.settings.full);
         let offers: Vec<(u8, Offer<'_>)> = self
@@ -255,7 +238,8 @@ impl<P: Predict> Engine<P> {
         if offers.is_empty() && *taken_in == 0 {
             return Ok(None);
         }
-        let sealed = code(encoder, *taken_in, &offers).map_err(|source| Error::Codec { batch, source })?;
+        let sealed = encoder.code(*taken_in, &offers, self.limits.code, out);
+        let sealed = sealed.map_err(|source| Error::Codec { batch, source })?;
         let taken_in = core::mem::take(taken_in);
         for &(slot, count) in &sealed.coded {
             self.answers.coded(handle(batch, slot), count);
@@ -278,15 +262,6 @@ impl<P: Predict> Engine<P> {
             record.push(&record::Answer::new(&seed, tokens, strong, end))?;
         }
         Ok(())
-    }
-}
-
-impl<P: Predict> Batch<P> {
-    fn new(weak: Lent<P>, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
-        Self {
-            encoder: Encoder::new(weak, vocabulary, settings, kernel),
-            taken_in: 0,
-        }
     }
 }
 

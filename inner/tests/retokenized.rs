@@ -145,13 +145,13 @@ fn answer<P: Predict + Clone>(
             .turn(vec![(0, core::mem::take(&mut messages))], &mut frames)
             .unwrap();
         let Some(frame) = frames.pop() else { break };
-        let begun = decoder.begin(&frame.code).unwrap();
-        if begun.taken_in > 0 {
+        let mut begun = decoder.begin(&frame.code).unwrap();
+        if begun.taken_in() > 0 {
             for (slot, ask) in (0..).zip(asks.iter()) {
-                decoder.open(slot, &ask.query).unwrap();
+                begun.slots().open(slot, &ask.query).unwrap();
             }
         }
-        let decoded = decoder.finish(begun).unwrap();
+        let decoded = begun.finish().unwrap();
         assert_eq!(decoded.digest, frame.digest);
         for part in decoded.answers {
             let ask = &mut asks[usize::from(part.slot)];

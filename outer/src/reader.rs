@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use weir_codec::{Decoded, Decoder, End, Settings, Step, Vocabulary};
+use weir_codec::{Decoded, End, Settings, Slots, Vocabulary};
 use weir_model::{Kernel, Predict, Token};
+use weir_setup::coding::{BatchDecoder, Heard};
 use weir_wire::Parameters;
 
 use crate::ask::{Ask, Event, Failure, Finish, Usage};
@@ -58,7 +59,7 @@ pub(crate) struct Reader<P: Predict> {
     fresh: Fresh<P>,
     kernel: Kernel,
     settings: Settings,
-    decoder: Result<Decoder<P>, weir_model::Error>,
+    decoder: Result<BatchDecoder<P>, weir_model::Error>,
     vocabulary: Vocabulary,
     parameters: Parameters,
     session: u64,
@@ -114,7 +115,15 @@ impl<P: Predict> Reader<P> {
         parameters: Parameters,
         metrics: Metrics,
     ) -> Self {
-        let decoder = fresh().map(|model| Decoder::new(model, vocabulary.clone(), settings, kernel));
+        let decoder = fresh().map(|model| {
+            BatchDecoder::new(
+                model,
+                vocabulary.clone(),
+                settings,
+                kernel,
+                parameters.piece_len(),
+            )
+        });
         let (pending, live) = (VecDeque::new(), BTreeMap::new());
         Self {
             batch,
@@ -143,7 +152,8 @@ impl<P: Predict> Reader<P> {
                     self.touched = false;
                     let model = (self.fresh)();
                     self.decoder = model.map(|model| {
-                        Decoder::new(model, self.vocabulary.clone(), self.settings, self.kernel)
+                        let piece = self.parameters.piece_len();
+                        BatchDecoder::new(model, self.vocabulary.clone(), self.settings, self.kernel, piece)
                     });
                 }
                 self.pending.clear();
@@ -235,26 +245,16 @@ impl<P: Predict> Reader<P> {
         let decoder = decoder
             .as_mut()
             .map_err(|error| Error::NoModel(error.to_string()))?;
-        let mut take_in = |decoder: &mut Decoder<P>, count: u32, happened: &mut Vec<Happened>| {
-            *taken_in += count;
-            take_in(decoder, pending, count, happened)
-        };
-        let Some(len) = self.parameters.piece_len() else {
-            let begun = decoder.begin(code)?;
-            take_in(decoder, begun.taken_in, happened)?;
-            let decoded = decoder.finish(begun)?;
-            let digest = decoded.digest;
-            happened.push(Happened::Said(decoded));
-            return Ok(digest);
-        };
-        decoder.piece(code, len)?;
-        while let Some(step) = decoder.advance()? {
-            match step {
-                Step::TakenIn(count) => take_in(decoder, count, happened)?,
-                Step::Tokens(decoded) => happened.push(Happened::Said(decoded)),
+        decoder.read(code, |said| match said {
+            Heard::TakenIn(slots, count) => {
+                *taken_in += count;
+                take_in(slots, pending, count, happened)
             }
-        }
-        Ok(decoder.digest())
+            Heard::Tokens(decoded) => {
+                happened.push(Happened::Said(decoded));
+                Ok(())
+            }
+        })
     }
 
     /// Tells the users what a frame says, or a part of it; notes who is done.
@@ -301,7 +301,7 @@ impl<P: Predict> Reader<P> {
 
 /// Applies the next messages: only here do both ends change the set of live slots. SPEC 6.5.
 fn take_in<P: Predict>(
-    decoder: &mut Decoder<P>,
+    mut slots: Slots<'_, P>,
     pending: &mut VecDeque<Pending>,
     taken_in: u32,
     happened: &mut Vec<Happened>,
@@ -315,7 +315,7 @@ fn take_in<P: Predict>(
     for message in pending.drain(..taken_in as usize) {
         match message {
             Pending::Open(slot, ask) => {
-                decoder.open(slot, &ask.query)?;
+                slots.open(slot, &ask.query)?;
                 let prompt_tokens = u32::try_from(ask.query.prompt.len()).unwrap_or(u32::MAX);
                 let live = Live {
                     text: Text::new(&ask.query.stop),
@@ -329,7 +329,7 @@ fn take_in<P: Predict>(
             }
             // A cancel that crossed the answer's end finds nothing.
             Pending::Cancel(slot) => {
-                decoder.close(slot);
+                slots.close(slot);
                 happened.push(Happened::Cancelled(slot));
             }
         }

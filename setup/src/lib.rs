@@ -1,6 +1,7 @@
 //! What both ends are set up with.
 //!
 //! - [`session`]: sizes that inner and outer must have alike, as TOML and as flags;
+//! - [`coding`]: a batch's codec in the mode that the shape asks for;
 //! - [`prompts`]: system prompts that are computed once, as tokens;
 //! - [`weak`]: the weak model's settings, and the model with all that both ends must agree on;
 //! - [`log`](mod@log): the log, limited by kind;
@@ -10,6 +11,7 @@
 //! - `tool`: what the command-line tools share (feature `tool`).
 #![forbid(unsafe_code)]
 
+pub mod coding;
 pub mod file;
 pub mod log;
 pub mod prompts;

@@ -54,15 +54,15 @@ pub(super) fn of(regime: Regime) -> Option<&'static [f32; SIZE]> {
 /// Buffers of a forward pass.
 #[derive(Clone, Debug)]
 pub(super) struct Scorer {
-    first: [Column; HIDDEN],
-    second: [Column; HIDDEN],
+    first: Box<[Column; HIDDEN]>,
+    second: Box<[Column; HIDDEN]>,
 }
 
 impl Default for Scorer {
     fn default() -> Self {
         Self {
-            first: [[0.0; ROWS]; HIDDEN],
-            second: [[0.0; ROWS]; HIDDEN],
+            first: Box::new([[0.0; ROWS]; HIDDEN]),
+            second: Box::new([[0.0; ROWS]; HIDDEN]),
         }
     }
 }
@@ -84,14 +84,14 @@ impl Scorer {
             *bias = affine(*bias, &net[layout::SHARED + unit * GLOBAL..][..GLOBAL], shared);
         }
         let columns = features.columns();
-        weir_exact::dense(kernel, &net[layout::FIRST..], &bias, columns, &mut self.first);
+        weir_exact::dense(kernel, &net[layout::FIRST..], &bias, columns, &mut *self.first);
         let bias = &net[layout::SECOND_BIAS..][..HIDDEN];
         weir_exact::dense(
             kernel,
             &net[layout::SECOND..],
             bias,
-            &self.first,
-            &mut self.second,
+            &*self.first,
+            &mut *self.second,
         );
 
         let slope = |k: usize| {

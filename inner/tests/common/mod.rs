@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::Duration;
 use weir_codec::testing::{Markov, letters};
-use weir_codec::{Decoded, Decoder, End, Query, Sampling, Settings, Step};
+use weir_codec::{Decoded, End, Query, Sampling, Settings, Slots};
 use weir_exact::Kernel;
 use weir_inner::engine::{Engine, Limits};
 use weir_inner::pump::Pump;
@@ -12,6 +12,7 @@ use weir_inner::record::{Answer, Record};
 use weir_inner::strong::adviser::Adviser;
 use weir_inner::strong::exact::Exact;
 use weir_inner::worker::{Order, Said, What, Worker};
+use weir_setup::coding::{BatchDecoder, Heard};
 use weir_wire::{
     Agreement, InnerConfig, InnerSession, Instant, Message, OuterConfig, OuterEvent, OuterSession,
     Parameters, Source, State,
@@ -70,7 +71,13 @@ pub(crate) struct Outer {
 }
 
 struct Reader {
-    decoder: Decoder<Markov>,
+    decoder: BatchDecoder<Markov>,
+    book: Book,
+}
+
+/// What is asked of a batch, and what was heard of it.
+#[derive(Default)]
+struct Book {
     orders: VecDeque<(Message, Option<usize>)>,
     taken_in: u32,
     live: BTreeMap<u8, usize>,
@@ -281,7 +288,7 @@ impl Outer {
     /// A new session; what was under way is asked again, under a fresh seed.
     pub(crate) fn reopen(&mut self, now: Instant) {
         for reader in core::mem::take(&mut self.readers) {
-            for ask in reader.used.into_values() {
+            for ask in reader.book.used.into_values() {
                 let mut again = self.asks[ask].clone();
                 again.query.seed[15] ^= 0x80;
                 again.tokens.clear();
@@ -291,12 +298,16 @@ impl Outer {
         }
         self.ids += 1;
         self.session.open(now, self.ids);
+        let piece = self.session.config().parameters.piece_len();
         let fresh = || Reader {
-            decoder: Decoder::new(weak(), letters(VOCAB, END), Settings::default(), Kernel::detect()),
-            orders: VecDeque::new(),
-            taken_in: 0,
-            live: BTreeMap::new(),
-            used: BTreeMap::new(),
+            decoder: BatchDecoder::new(
+                weak(),
+                letters(VOCAB, END),
+                Settings::default(),
+                Kernel::detect(),
+                piece,
+            ),
+            book: Book::default(),
         };
         self.readers = (0..self.session.config().parameters.batches)
             .map(|_| fresh())
@@ -322,26 +333,15 @@ impl Outer {
 
     fn read(&mut self, now: Instant, batch: u16, code: &[u8]) {
         let reader = &mut self.readers[usize::from(batch)];
-        let digest = match self.session.config().parameters.piece_len() {
-            None => {
-                let begun = reader.decoder.begin(code).unwrap();
-                reader.take_in(begun.taken_in, &mut self.asks);
-                let decoded = reader.decoder.finish(begun).unwrap();
-                let digest = decoded.digest;
-                reader.hear(decoded, &mut self.asks);
-                digest
+        let asks = &mut self.asks;
+        let read = reader.decoder.read(code, |said| {
+            match said {
+                Heard::TakenIn(slots, count) => reader.book.take_in(slots, count, asks),
+                Heard::Tokens(decoded) => reader.book.hear(decoded, asks),
             }
-            Some(len) => {
-                reader.decoder.piece(code, len).unwrap();
-                while let Some(step) = reader.decoder.advance().unwrap() {
-                    match step {
-                        Step::TakenIn(count) => reader.take_in(count, &mut self.asks),
-                        Step::Tokens(decoded) => reader.hear(decoded, &mut self.asks),
-                    }
-                }
-                reader.decoder.digest()
-            }
-        };
+            Ok::<(), weir_codec::Error>(())
+        });
+        let (digest, reader) = (read.unwrap(), &mut reader.book);
         let live = !reader.live.is_empty();
         self.session
             .accept(now, batch, reader.taken_in, digest, live)
@@ -374,7 +374,7 @@ impl Outer {
         while self.next < self.asks.len() {
             let free = (0..batches)
                 .flat_map(|batch| (0..self.slots).map(move |slot| (batch, slot)))
-                .find(|(batch, slot)| !self.readers[usize::from(*batch)].used.contains_key(slot));
+                .find(|(batch, slot)| !self.readers[usize::from(*batch)].book.used.contains_key(slot));
             let Some((batch, slot)) = free else { return };
             if self.session.outstanding(batch) >= 16 {
                 return;
@@ -406,7 +406,7 @@ impl Outer {
                 source: Source::Tokens,
             });
             self.session.submit(now, batch, &message).unwrap();
-            let reader = &mut self.readers[usize::from(batch)];
+            let reader = &mut self.readers[usize::from(batch)].book;
             reader.orders.push_back((message, Some(ask)));
             reader.used.insert(slot, ask);
             self.next += 1;
@@ -414,8 +414,8 @@ impl Outer {
     }
 }
 
-impl Reader {
-    fn take_in(&mut self, count: u32, asks: &mut [Ask]) {
+impl Book {
+    fn take_in(&mut self, mut slots: Slots<'_, Markov>, count: u32, asks: &mut [Ask]) {
         for _ in 0..count {
             match self
                 .orders
@@ -423,11 +423,11 @@ impl Reader {
                 .expect("no more is taken in than was submitted")
             {
                 (Message::Query(query), Some(ask)) => {
-                    self.decoder.open(query.slot, &asks[ask].query).unwrap();
+                    slots.open(query.slot, &asks[ask].query).unwrap();
                     self.live.insert(query.slot, ask);
                 }
                 (Message::Cancel { slot }, ask) => {
-                    self.decoder.close(slot);
+                    slots.close(slot);
                     // The slot may have ended by itself, and may even be another's by now.
                     if self.live.get(&slot) == ask.as_ref()
                         && let Some(ask) = self.live.remove(&slot)

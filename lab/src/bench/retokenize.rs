@@ -262,7 +262,7 @@ fn code(
         let mut taken_in = 0;
         for (slot, place) in (0..).zip(&mut live).filter(|(_, place)| place.is_none()) {
             let Some(job) = todo.next() else { break };
-            encoder.open(slot, &job.query)?;
+            encoder.slots().open(slot, &job.query)?;
             *place = Some(Live {
                 ticks: job.ticks.iter(),
                 waiting: Vec::new(),

@@ -95,7 +95,7 @@ pub(crate) fn inner(mut stream: UnixStream) {
         let mut opened = Vec::new();
         for (slot, place) in (0u8..).zip(&mut slots).filter(|(_, place)| place.is_none()) {
             let Some(job) = waiting.next() else { break };
-            encoder.open(slot, &queries[job]).unwrap();
+            encoder.slots().open(slot, &queries[job]).unwrap();
             opened.push((slot, job));
             *place = Some((job, 0));
         }
@@ -153,14 +153,14 @@ pub(crate) fn outer(mut stream: UnixStream) {
         let frame = Frame::new_checked(FORMAT, bytes).unwrap();
         let expected = frame::check(FORMAT, &seal(&digests), frame.code());
         assert_eq!(frame.check(), expected, "check of frame {}", digests.len());
-        let begun = decoder.begin(frame.code()).unwrap();
+        let mut begun = decoder.begin(frame.code()).unwrap();
         let mut queries = VecDeque::from(queries);
-        for _ in 0..begun.taken_in {
+        for _ in 0..begun.taken_in() {
             let (slot, line) = queries.pop_front().expect("a frame takes in what nobody asked");
-            decoder.open(slot, &Query::from(&line)).unwrap();
+            begun.slots().open(slot, &Query::from(&line)).unwrap();
         }
         assert!(queries.is_empty(), "a query is not taken in");
-        let decoded = decoder.finish(begun).unwrap();
+        let decoded = begun.finish().unwrap();
         digests.push(decoded.digest);
         let answers = decoded
             .answers

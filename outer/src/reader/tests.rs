@@ -1,6 +1,6 @@
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use weir_codec::testing::{Markov, letters};
-use weir_codec::{Encoder, Offer, Query, Sampling, Settings};
+use weir_codec::{Encoder, Offer, Query, Sampling, Settings, pieces};
 
 use super::*;
 
@@ -97,8 +97,8 @@ fn two_answers_share_frames_and_their_bits() {
     let mut world = World::new(Parameters::default());
     let (first, mut one) = world.open(0, 1, 3, &[]);
     let (second, mut two) = world.open(7, 2, 100, &["zz"]);
-    world.encoder.open(0, &first).unwrap();
-    world.encoder.open(7, &second).unwrap();
+    world.encoder.slots().open(0, &first).unwrap();
+    world.encoder.slots().open(7, &second).unwrap();
     // "abc" reaches max_tokens, "defz" goes on, and its z may begin the stop string.
     let offers = [(0, Offer::Tokens(&[0, 1, 2])), (7, Offer::Tokens(&[3, 4, 5, 25]))];
     let (read, digest, code) = world.frame(2, &offers);
@@ -159,15 +159,22 @@ fn pieces_share_their_bits_and_slots_change_hands_within_one() {
     };
     let len = parameters.piece_len().unwrap();
     let mut world = World::new(parameters);
+    let mut inner = pieces::Encoder::new(
+        Markov::new(VOCAB),
+        letters(VOCAB, END),
+        Settings::default(),
+        Kernel::detect(),
+        len,
+    );
     let (first, mut one) = world.open(0, 1, 64, &[]);
     let (second, mut two) = world.open(0, 2, 20, &[]);
-    world.encoder.open(0, &first).unwrap();
+    inner.slots().open(0, &first).unwrap();
     let said: Vec<u32> = (0..64).map(|i| i * 7 % 50).collect();
-    world.encoder.segment(1, &[(0, Offer::Tokens(&said))]).unwrap();
+    inner.segment(1, &[(0, Offer::Tokens(&said))]).unwrap();
     let mut reads = Vec::new();
-    let mut leave = |encoder: &mut Encoder<Markov>| {
+    let mut leave = |encoder: &mut pieces::Encoder<Markov>| {
         let mut code = Vec::new();
-        while let Some(digest) = encoder.piece(len, &mut code) {
+        while let Some(digest) = encoder.piece(&mut code) {
             let end = code
                 .iter()
                 .rposition(|&byte| byte != 0)
@@ -179,14 +186,11 @@ fn pieces_share_their_bits_and_slots_change_hands_within_one() {
             code.clear();
         }
     };
-    leave(&mut world.encoder);
-    world.encoder.open(0, &second).unwrap();
-    world
-        .encoder
-        .segment(1, &[(0, Offer::Tokens(&said[..20]))])
-        .unwrap();
-    world.encoder.pad(len);
-    leave(&mut world.encoder);
+    leave(&mut inner);
+    inner.slots().open(0, &second).unwrap();
+    inner.segment(1, &[(0, Offer::Tokens(&said[..20]))]).unwrap();
+    inner.pad();
+    leave(&mut inner);
     assert_eq!((reads[0].taken_in, reads[0].ended.len()), (1, 0));
     let change = reads.iter().find(|read| read.taken_in == 2).unwrap();
     assert_eq!(change.ended[0], (0, 1));
@@ -214,9 +218,9 @@ fn pieces_share_their_bits_and_slots_change_hands_within_one() {
 fn an_end_token_ends_and_refusals_are_told() {
     let mut world = World::new(Parameters::default());
     let (query, mut ended) = world.open(0, 1, 50, &[]);
-    world.encoder.open(0, &query).unwrap();
+    world.encoder.slots().open(0, &query).unwrap();
     let (query, mut refused) = world.open(1, 2, 50, &[]);
-    world.encoder.open(1, &query).unwrap();
+    world.encoder.slots().open(1, &query).unwrap();
     let (read, ..) = world.frame(2, &[(0, Offer::Tokens(&[0, END])), (1, Offer::Refused)]);
     assert_eq!(read.unwrap().ended, [(0, 1), (1, 2)]);
     assert!(matches!(
@@ -236,7 +240,7 @@ fn an_end_token_ends_and_refusals_are_told() {
 fn a_strong_model_may_reach_the_limit_in_its_own_tokens() {
     let mut world = World::new(Parameters::default());
     let (query, mut inbox) = world.open(0, 1, 50, &["xyz"]);
-    world.encoder.open(0, &query).unwrap();
+    world.encoder.slots().open(0, &query).unwrap();
     // "ax": the x may begin the stop string, and comes with the end.
     world.frame(1, &[(0, Offer::Tokens(&[0, 23]))]).0.unwrap();
     let (read, ..) = world.frame(0, &[(0, Offer::Refused)]);
@@ -253,14 +257,14 @@ fn a_strong_model_may_reach_the_limit_in_its_own_tokens() {
 fn a_cancel_counts_when_it_is_taken_in() {
     let mut world = World::new(Parameters::default());
     let (query, mut first) = world.open(0, 1, 50, &[]);
-    world.encoder.open(0, &query).unwrap();
+    world.encoder.slots().open(0, &query).unwrap();
     world.reader.order(Order::Cancel(0));
     let (again, mut second) = world.open(0, 2, 50, &[]);
     let (read, ..) = world.frame(1, &[(0, Offer::Tokens(&[0]))]);
     assert_eq!(read.unwrap().taken_in, 1);
     assert_eq!(text(&mut first).0, "a");
-    world.encoder.close(0);
-    world.encoder.open(0, &again).unwrap();
+    world.encoder.slots().close(0);
+    world.encoder.slots().open(0, &again).unwrap();
     let (read, ..) = world.frame(2, &[(0, Offer::Tokens(&[1]))]);
     assert_eq!(read.unwrap().taken_in, 3);
     assert_eq!(
@@ -273,7 +277,7 @@ fn a_cancel_counts_when_it_is_taken_in() {
 fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
     let mut world = World::new(Parameters::default());
     let (query, mut inbox) = world.open(0, 1, 50, &[]);
-    world.encoder.open(0, &query).unwrap();
+    world.encoder.slots().open(0, &query).unwrap();
     let (_, mut waiting) = world.open(1, 2, 50, &[]);
     world.frame(1, &[(0, Offer::Tokens(&[0]))]).0.unwrap();
     let (read, ..) = world.frame(9, &[(0, Offer::Tokens(&[1]))]);
@@ -285,7 +289,7 @@ fn frames_out_of_step_are_errors_and_a_new_session_starts_anew() {
 
     world.encoder = World::new(Parameters::default()).encoder;
     let (query, mut inbox) = world.open(0, 3, 50, &[]);
-    world.encoder.open(0, &query).unwrap();
+    world.encoder.slots().open(0, &query).unwrap();
     world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
     assert_eq!(text(&mut inbox).0, "h");
 }
@@ -304,7 +308,7 @@ fn a_bad_first_frame_is_forgotten_with_its_session() {
             _ => {
                 let (good, _inbox) = world.open(0, 1, 50, &[]);
                 let (_, _other) = world.open(0, 2, 50, &[]);
-                world.encoder.open(0, &good).unwrap();
+                world.encoder.slots().open(0, &good).unwrap();
                 world.frame(2, &[(0, Offer::Tokens(&[0]))]).0
             }
         };
@@ -313,7 +317,7 @@ fn a_bad_first_frame_is_forgotten_with_its_session() {
         world.reader.order(Order::Session(6, lost));
         world.encoder = World::new(Parameters::default()).encoder;
         let (query, mut inbox) = world.open(0, 3, 50, &[]);
-        world.encoder.open(0, &query).unwrap();
+        world.encoder.slots().open(0, &query).unwrap();
         world.frame(1, &[(0, Offer::Tokens(&[7]))]).0.unwrap();
         assert_eq!(text(&mut inbox).0, "h", "{bad}");
     }

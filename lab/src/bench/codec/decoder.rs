@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weir_codec::{Decoder, Sampling, Settings, Step};
+use weir_codec::{Sampling, Settings, Slots};
 use weir_model::{Kernel, Kv, Options, Predict};
 use weir_setup::Source;
 use weir_setup::source::{kernel, vocabulary};
@@ -15,6 +15,7 @@ use weir_wire::{Caps, CheckWidth, Format, IdWidth, Message, Parameters};
 use super::encoder::{SESSION, behind};
 use super::pipe::{Down, Up};
 use super::timed::{Spent, Timed};
+use weir_setup::coding::{BatchDecoder, Heard};
 use weir_setup::tool::clock::Stopwatch;
 
 /// Flags of the process, which nobody but the bench starts.
@@ -148,7 +149,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
         kv: Kv::F32,
     };
     let (model, spent) = Timed::new(source.model(&options)?);
-    let mut decoder = Decoder::new(
+    let mut decoder = BatchDecoder::new(
         model,
         vocabulary,
         Settings {
@@ -156,6 +157,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             ..Settings::default()
         },
         args.kernel,
+        args.piece,
     );
     let mut messages = VecDeque::new();
     let mut digests = Vec::new();
@@ -184,28 +186,19 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
             "frame {number} fails its check"
         );
 
-        let mut clock = Clock::new(&spent);
+        let (mut clock, mut prompts) = (Clock::new(&spent), Clock::new(&spent));
         let mut answers = Vec::new();
-        let digest = match args.piece {
-            None => {
-                let begun = clock.time(|| decoder.begin(frame.code()))?;
-                take_in(&mut decoder, &mut messages, begun.taken_in)?;
-                let decoded = clock.time(|| decoder.finish(begun))?;
-                answers.extend(decoded.answers);
-                decoded.digest
-            }
-            Some(len) => {
-                decoder.piece(frame.code(), len)?;
-                while let Some(step) = clock.time(|| decoder.advance())? {
-                    match step {
-                        Step::TakenIn(count) => take_in(&mut decoder, &mut messages, count)?,
-                        Step::Tokens(decoded) => answers.extend(decoded.answers),
-                    }
+        let digest = clock.time(|| {
+            decoder.read(frame.code(), |said| match said {
+                Heard::TakenIn(slots, count) => prompts.time(|| take_in(slots, &mut messages, count)),
+                Heard::Tokens(decoded) => {
+                    answers.extend(decoded.answers);
+                    Ok(())
                 }
-                decoder.digest()
-            }
-        };
-        let Clock { seconds, forward, .. } = clock;
+            })
+        })?;
+        let seconds = clock.seconds - prompts.seconds;
+        let forward = clock.forward - prompts.forward;
         let answers = answers
             .into_iter()
             .map(|answer| (answer.slot, answer.tokens))
@@ -226,7 +219,7 @@ pub(crate) fn run(args: &DecoderArgs) -> Result<()> {
     Ok(())
 }
 
-/// Time that decoding takes, prompts left out.
+/// Time that some work takes.
 struct Clock<'a> {
     spent: &'a Spent,
     seconds: f64,
@@ -254,13 +247,13 @@ impl<'a> Clock<'a> {
 }
 
 /// Opens the slots of the next queries.
-fn take_in<P: Predict>(decoder: &mut Decoder<P>, messages: &mut VecDeque<Message>, count: u32) -> Result<()> {
+fn take_in<P: Predict>(mut slots: Slots<'_, P>, messages: &mut VecDeque<Message>, count: u32) -> Result<()> {
     for _ in 0..count {
         let Some(Message::Query(query)) = messages.pop_front() else {
             bail!("a frame takes in a query that nobody sent")
         };
         let (slot, query) = open(query);
-        decoder.open(slot, &query)?;
+        slots.open(slot, &query)?;
     }
     Ok(())
 }

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use anyhow::{Context as _, Result, ensure};
 use indicatif::ProgressBar;
-use weir_codec::{Encoder, Offer, Settings, Vocabulary};
+use weir_codec::{Offer, Settings, Vocabulary, pieces};
 use weir_meter::LinkCost;
 use weir_model::{Kernel, Predict, Token};
+use weir_setup::coding::BatchEncoder;
 use weir_wire::frame::{self, Repr, Sealed};
 use weir_wire::{Message, Parameters, Query, Source};
 
@@ -58,7 +59,8 @@ impl Encoding {
             full: u8::try_from(self.parameters.tokens_per_tick)?,
             ..Settings::default()
         };
-        let mut encoder = Encoder::new(model, vocabulary, settings, self.kernel);
+        let piece = self.parameters.piece_len();
+        let mut encoder = BatchEncoder::new(model, vocabulary, settings, self.kernel, piece);
         let mut waiting = jobs.iter().enumerate();
         let mut slots: Vec<Option<Live>> = vec![None; self.slots];
         let mut totals = Totals::default();
@@ -74,7 +76,7 @@ impl Encoding {
                 let Some((job, Job { query, .. })) = waiting.next() else {
                     break;
                 };
-                encoder.open(slot, query)?;
+                encoder.slots().open(slot, query)?;
                 if let Some(peer) = &mut line.peer {
                     peer.send_message(&message(slot, query))?;
                 }
@@ -88,10 +90,7 @@ impl Encoding {
             let before = spent.seconds();
             let watch = Stopwatch::start();
             let mut code = Vec::new();
-            let sealed = match self.parameters.piece_len() {
-                None => encoder.frame(taken_in, &offers, self.parameters.code_limit(), &mut code)?,
-                Some(_) => encoder.segment(taken_in, &offers)?,
-            };
+            let sealed = encoder.code(taken_in, &offers, self.parameters.code_limit(), &mut code)?;
             totals.encode_seconds += watch.seconds();
             totals.encode_forward += spent.seconds() - before;
 
@@ -118,20 +117,20 @@ impl Encoding {
                 );
             }
             totals.coded(&sealed.stats);
-            match self.parameters.piece_len() {
-                None => line.send(&code, sealed.digest, &mut totals)?,
-                Some(len) => {
+            match &mut encoder {
+                BatchEncoder::Frames(_) => line.send(&code, sealed.digest, &mut totals)?,
+                BatchEncoder::Pieces(encoder) => {
                     // As inner does: a piece is due on every tick, and is ended where a tick's tokens do not fill it.
-                    if !encoder.has_piece(len) {
-                        encoder.pad(len);
+                    if !encoder.has_piece() {
+                        encoder.pad();
                     }
-                    line.send_pieces(&mut encoder, len, &mut totals)?;
+                    line.send_pieces(encoder, &mut totals)?;
                 }
             }
         }
-        if let Some(len) = self.parameters.piece_len() {
-            encoder.pad(len);
-            line.send_pieces(&mut encoder, len, &mut totals)?;
+        if let BatchEncoder::Pieces(encoder) = &mut encoder {
+            encoder.pad();
+            line.send_pieces(encoder, &mut totals)?;
         }
         totals.same &= line.peer.is_none() || line.coded.iter().all(VecDeque::is_empty);
         Ok(totals)
@@ -189,12 +188,11 @@ impl Line<'_> {
 
     fn send_pieces<P: Predict>(
         &mut self,
-        encoder: &mut Encoder<P>,
-        len: usize,
+        encoder: &mut pieces::Encoder<P>,
         totals: &mut Totals,
     ) -> Result<()> {
         let mut code = Vec::new();
-        while let Some(digest) = encoder.piece(len, &mut code) {
+        while let Some(digest) = encoder.piece(&mut code) {
             self.send(&code, digest, totals)?;
             code.clear();
         }

@@ -10,12 +10,18 @@ use weir_exact::Kernel;
 const VOCAB: usize = 300;
 const FULL: u8 = 10;
 
-fn decoder(slots: u8) -> Decoder<Markov> {
+fn decoder(slots: u8, len: usize) -> Decoder<Markov> {
     let settings = Settings {
         full: FULL,
         ..Settings::default()
     };
-    let mut decoder = Decoder::new(Markov::new(VOCAB), letters(VOCAB, 7), settings, Kernel::detect());
+    let mut decoder = Decoder::new(
+        Markov::new(VOCAB),
+        letters(VOCAB, 7),
+        settings,
+        Kernel::detect(),
+        len,
+    );
     for slot in 0..slots {
         let query = Query {
             seed: [slot; 16],
@@ -24,7 +30,7 @@ fn decoder(slots: u8) -> Decoder<Markov> {
             stop: Vec::new(),
             prompt: vec![1, 2],
         };
-        decoder.open(slot, &query).unwrap();
+        decoder.slots().open(slot, &query).unwrap();
     }
     decoder
 }
@@ -53,7 +59,7 @@ fn crowd(slots: u8, len: usize) -> (Vec<u8>, usize) {
 
 /// Steps that a piece says, and the error that it ends with.
 fn read(decoder: &mut Decoder<Markov>, code: &[u8]) -> (usize, Error) {
-    decoder.piece(code, code.len()).unwrap();
+    decoder.piece(code).unwrap();
     let mut steps = 0;
     loop {
         match decoder.advance() {
@@ -70,7 +76,7 @@ fn a_piece_holds_no_crowd_of_segments() {
     for (slots, len) in [(1, 1467), (3, 1467), (1, 65_500)] {
         let (code, segments) = crowd(slots, len);
         assert!(segments > 500, "{segments}");
-        let mut decoder = decoder(slots);
+        let mut decoder = decoder(slots, len);
         let (steps, error) = read(&mut decoder, &code);
         assert!(matches!(error, Error::Unfilled), "{error}");
         // What its first segment takes in, and its tokens.
@@ -84,7 +90,7 @@ fn a_piece_holds_no_crowd_of_segments() {
 fn a_segment_says_something() {
     let (code, segments) = crowd(0, 1467);
     assert!(segments > 7000, "{segments}");
-    let (steps, error) = read(&mut decoder(0), &code);
+    let (steps, error) = read(&mut decoder(0, code.len()), &code);
     assert!(matches!(error, Error::Empty), "{error}");
     assert_eq!(steps, 0);
 }

@@ -1,12 +1,13 @@
-//! The continuous code: pieces in, as many tokens out as they determine. SPEC 4.15.
+//! The continuous code, read: pieces in, as many tokens out as they determine. SPEC 4.15.
 
-use weir_exact::Predict;
+use weir_exact::{Kernel, Predict};
 
-use super::{Decoded, Decoder, whole};
+use super::ends::Ends;
 use crate::Error;
+use crate::batch::{Decoded, Reader, Slots, whole};
 use crate::coder;
 use crate::counts::Framing;
-use crate::pieces::Ends;
+use crate::query::{Settings, Vocabulary};
 use crate::stats::FrameStats;
 
 /// What pieces say next.
@@ -21,11 +22,9 @@ pub enum Step {
 
 /// What has come in, and how far it is read.
 #[derive(Debug)]
-pub(super) struct Inlet {
+struct Inlet {
     coder: coder::Decoder,
     stage: Stage,
-    /// Bytes of a piece.
-    len: u64,
     /// Bytes of pieces received, and those before the code that is read.
     received: u64,
     before: u64,
@@ -57,7 +56,6 @@ impl Default for Inlet {
         Self {
             coder: coder::Decoder::in_parts(),
             stage: Stage::Over,
-            len: 1,
             received: 0,
             before: 0,
             pieces: 0,
@@ -69,13 +67,46 @@ impl Default for Inlet {
     }
 }
 
+/// Reads one batch from pieces of equal length.
+#[derive(Debug)]
+pub struct Decoder<P> {
+    reader: Reader<P>,
+    inlet: Inlet,
+    /// Bytes of a piece.
+    len: usize,
+}
+
 impl<P: Predict> Decoder<P> {
-    /// Takes the next piece, of `len` bytes; zeros at its end may be left out of `code`. [`Decoder::advance`] gives what it says.
+    /// A batch without live slots; everything as given to the encoder.
+    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel, len: usize) -> Self {
+        Self {
+            reader: Reader::new(model, vocabulary, settings, kernel),
+            inlet: Inlet::default(),
+            len: len.max(1),
+        }
+    }
+
+    /// The slots, to be opened and closed at [`Step::TakenIn`] and at no other time.
+    pub fn slots(&mut self) -> Slots<'_, P> {
+        Slots::of(&mut self.reader.batch)
+    }
+
+    /// Slots that are live, ascending.
+    pub fn live(&self) -> impl Iterator<Item = u8> {
+        self.reader.batch.live().map(|(slot, _)| slot)
+    }
+
+    /// The weak model.
+    pub fn model(&self) -> &P {
+        &self.reader.batch.model
+    }
+
+    /// Takes the next piece; zeros at its end may be left out of `code`. [`Decoder::advance`] gives what it says.
     ///
     /// # Errors
     /// [`Error::Broken`] after an earlier one.
-    pub fn piece(&mut self, code: &[u8], len: usize) -> Result<(), Error> {
-        self.batch.breach()?;
+    pub fn piece(&mut self, code: &[u8]) -> Result<(), Error> {
+        self.reader.batch.breach()?;
         let inlet = &mut self.inlet;
         if inlet.stage == Stage::Over {
             inlet.coder = coder::Decoder::in_parts();
@@ -83,13 +114,12 @@ impl<P: Predict> Decoder<P> {
             inlet.before = inlet.received;
             inlet.pieces = 0;
         }
-        inlet.len = len.max(1) as u64;
         let mut piece = code.to_vec();
-        piece.resize(len, 0);
+        piece.resize(self.len, 0);
         inlet.coder.push(&piece);
-        inlet.received += len as u64;
+        inlet.received += self.len as u64;
         inlet.is_dry = false;
-        self.batch.mend();
+        self.reader.batch.mend();
         Ok(())
     }
 
@@ -99,14 +129,14 @@ impl<P: Predict> Decoder<P> {
     /// [`Error::NotCanonical`], [`Error::Unfilled`] or [`Error::Empty`] if no encoder writes such pieces; a model's error. All
     /// leave the batch broken.
     pub fn advance(&mut self) -> Result<Option<Step>, Error> {
-        self.batch.breach()?;
+        self.reader.batch.breach()?;
         let mut coder = core::mem::replace(&mut self.inlet.coder, coder::Decoder::in_parts());
         let mut step = None;
         while step.is_none() && !self.inlet.is_dry {
             step = self.read(&mut coder)?;
         }
         self.inlet.coder = coder;
-        self.batch.mend();
+        self.reader.batch.mend();
         Ok(step)
     }
 
@@ -124,7 +154,7 @@ impl<P: Predict> Decoder<P> {
     /// Reads as far as one stage of a segment goes, or until the pieces determine no more.
     fn read(&mut self, coder: &mut coder::Decoder) -> Result<Option<Step>, Error> {
         let mut bits = core::mem::take(&mut self.inlet.stats.framing_bits);
-        let framing = &mut self.batch.framing;
+        let framing = &mut self.reader.batch.framing;
         let mut step = None;
         let next = match self.inlet.stage {
             Stage::TakenIn => {
@@ -132,24 +162,24 @@ impl<P: Predict> Decoder<P> {
                     framing.taken_in(port, 0, bits)
                 })?;
                 // SPEC 4.15: nobody writes a segment that says nothing.
-                if taken_in == Some(0) && self.batch.live().next().is_none() {
+                if taken_in == Some(0) && self.reader.batch.live().next().is_none() {
                     return Err(Error::Empty);
                 }
                 step = taken_in.map(Step::TakenIn);
                 taken_in.map(|_| Stage::Counts)
             }
-            Stage::Counts => self.head(coder, &mut bits)?.then_some(Stage::Tokens),
+            Stage::Counts => self.reader.head(coder, &mut bits)?.then_some(Stage::Tokens),
             Stage::Tokens => {
-                let is_whole = self.rounds(coder, None)?;
+                let is_whole = self.reader.rounds(coder, None)?;
                 let mut decoded = Decoded::default();
                 decoded.stats.framing_bits = core::mem::take(&mut bits);
-                self.report(&mut decoded)?;
+                self.reader.report(&mut decoded)?;
                 if is_whole {
-                    self.settle();
-                    decoded.digest = self.batch.seal(coder.interval());
+                    self.reader.settle();
+                    decoded.digest = self.reader.batch.seal(coder.interval());
                     let position = self.inlet.before + coder.position();
                     self.inlet.ends.push(position, decoded.digest);
-                    let pieces = coder.standing() / self.inlet.len;
+                    let pieces = coder.standing() / self.len as u64;
                     self.inlet.is_filled = pieces > self.inlet.pieces;
                     self.inlet.pieces = pieces;
                 }

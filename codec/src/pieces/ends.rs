@@ -25,19 +25,5 @@ impl Ends {
     }
 }
 
-/// What inner has coded and not yet given away.
-#[derive(Debug, Default)]
-pub(crate) struct Outlet {
-    /// Bytes that stand; whole pieces, unless a code is running.
-    pub(crate) ready: Vec<u8>,
-    /// A code has begun and is not ended.
-    pub(crate) is_running: bool,
-    /// Since the last segment every piece that stood was given away, and there was one: only then another segment may follow.
-    pub(crate) is_drained: bool,
-    /// Bytes of pieces given away.
-    pub(crate) sent: u64,
-    pub(crate) ends: Ends,
-}
-
 /// A coder that looks at so many bytes behind those shifted out needs no others: SPEC 4.2's window.
 const WINDOW: u64 = 8;

@@ -1,42 +1,14 @@
-//! Outer's side: one code per frame back to the tokens of all live slots.
+//! What both decoders do: symbols to the tokens of all live slots (SPEC 4.8).
 
 use weir_exact::{Kernel, Predict, Slot, Token};
 
+use super::state::{Batch, End};
 use crate::Error;
-use crate::batch::{Batch, End};
 use crate::coder;
 use crate::counts::{Before, Count, Framing};
-use crate::query::{Query, Settings, Vocabulary};
+use crate::query::{Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
 use crate::symbol::Port;
-
-use pieces::Inlet;
-pub use pieces::Step;
-
-mod pieces;
-
-/// Reads the frames of one batch: each by itself ([`Decoder::begin`], [`Decoder::finish`]), or as pieces of one continuous code
-/// ([`Decoder::piece`], [`Decoder::advance`]), but never both.
-#[derive(Debug)]
-pub struct Decoder<P> {
-    batch: Batch<P>,
-    inlet: Inlet,
-    parts: Vec<Part>,
-    rows: Vec<(Slot, Token)>,
-    /// Of each row: index into `parts`.
-    of_row: Vec<usize>,
-}
-
-/// A frame whose first symbol has been read.
-#[derive(Debug)]
-#[must_use = "the frame's tokens are still in it"]
-pub struct Begun {
-    /// Inward messages that inner has taken in before this frame: apply them, then [`Decoder::finish`].
-    pub taken_in: u32,
-    coder: coder::Decoder,
-    framing_bits: f64,
-    bytes: usize,
-}
 
 /// What a frame said.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -78,100 +50,33 @@ struct Part {
     told: bool,
 }
 
-impl<P: Predict> Decoder<P> {
-    /// A batch without live slots; everything as given to the encoder.
-    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
-        let batch = Batch::new(model, vocabulary, settings, kernel);
+/// A batch, and the frame or segment that is being read.
+#[derive(Debug)]
+pub(crate) struct Reader<P> {
+    pub(crate) batch: Batch<P>,
+    parts: Vec<Part>,
+    rows: Vec<(Slot, Token)>,
+    /// Of each row: index into `parts`.
+    of_row: Vec<usize>,
+}
+
+impl<P: Predict> Reader<P> {
+    pub(crate) fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
         Self {
-            batch,
-            inlet: Inlet::default(),
+            batch: Batch::new(model, vocabulary, settings, kernel),
             parts: Vec::new(),
             rows: Vec::new(),
             of_row: Vec::new(),
         }
     }
 
-    /// Makes `slot` live; see [`crate::Encoder::open`].
-    ///
-    /// # Errors
-    /// An unusable query or slot, or a full model; the batch is as before.
-    pub fn open(&mut self, slot: u8, query: &Query) -> Result<(), Error> {
-        self.batch.open(slot, query)
-    }
-
-    /// Applies a cancel: `slot` is free. Nothing happens if it is already.
-    pub fn close(&mut self, slot: u8) {
-        self.batch.close(slot);
-    }
-
-    /// Reads the first symbol of a frame. The queries and cancels that it has taken in are to be applied between this and
-    /// [`Decoder::finish`].
-    ///
-    /// # Errors
-    /// [`Error::Broken`] after an earlier one.
-    pub fn begin(&mut self, code: &[u8]) -> Result<Begun, Error> {
-        self.batch.breach()?;
-        let mut coder = coder::Decoder::new(code);
-        let mut framing_bits = 0.0;
-        let taken_in = self
-            .batch
-            .framing
-            .taken_in(&mut Port::Read(&mut coder), 0, &mut framing_bits);
-        self.batch.mend();
-        Ok(Begun {
-            taken_in,
-            coder,
-            framing_bits,
-            bytes: code.len(),
-        })
-    }
-
-    /// Reads the rest of a frame.
-    ///
-    /// # Errors
-    /// [`Error::NotCanonical`] if the code is not what an encoder writes; a model's error. Both leave the batch broken.
-    pub fn finish(&mut self, begun: Begun) -> Result<Decoded, Error> {
-        self.batch.breach()?;
-        let Begun {
-            taken_in: _,
-            mut coder,
-            framing_bits,
-            bytes,
-        } = begun;
-        let mut decoded = Decoded {
-            stats: FrameStats {
-                framing_bits,
-                bytes,
-                ..FrameStats::default()
-            },
-            ..Decoded::default()
-        };
-        // A code that is there as a whole never runs dry.
+    /// Forgets what is left of an earlier frame.
+    pub(crate) fn start(&mut self) {
         self.parts.clear();
-        self.head(&mut coder, &mut decoded.stats.framing_bits)?;
-        self.rounds(&mut coder, Some(&mut decoded.stats.framing_bits))?;
-        self.report(&mut decoded)?;
-        self.settle();
-        if !coder.is_canonical() {
-            return Err(Error::NotCanonical);
-        }
-        decoded.digest = self.batch.seal(coder.interval());
-        self.batch.mend();
-        Ok(decoded)
-    }
-
-    /// Slots that are live, ascending.
-    pub fn live(&self) -> impl Iterator<Item = u8> {
-        self.batch.live().map(|(slot, _)| slot)
-    }
-
-    /// The weak model.
-    pub fn model(&self) -> &P {
-        &self.batch.model
     }
 
     /// Reads the counts of the live slots that have none yet; false if the code ran dry. SPEC 4.8.
-    fn head(&mut self, coder: &mut coder::Decoder, bits: &mut f64) -> Result<bool, Error> {
+    pub(crate) fn head(&mut self, coder: &mut coder::Decoder, bits: &mut f64) -> Result<bool, Error> {
         let Batch { slots, framing, .. } = &mut self.batch;
         let read = self.parts.len();
         let live = (0u8..)
@@ -196,7 +101,11 @@ impl<P: Predict> Decoder<P> {
 
     /// Reads the tokens, a round at a time: one step of the model each; false if the code ran dry. Where a frame may be cut,
     /// `cuts` takes the bits of saying so. SPEC 4.8.
-    fn rounds(&mut self, coder: &mut coder::Decoder, mut cuts: Option<&mut f64>) -> Result<bool, Error> {
+    pub(crate) fn rounds(
+        &mut self,
+        coder: &mut coder::Decoder,
+        mut cuts: Option<&mut f64>,
+    ) -> Result<bool, Error> {
         loop {
             // A round that ran dry goes on with the slots that it had not come to.
             let lacks = |part: &&Part| part.end.is_none() && part.read < part.cap;
@@ -285,7 +194,7 @@ impl<P: Predict> Decoder<P> {
     }
 
     /// Tells what is new of each slot.
-    fn report(&mut self, decoded: &mut Decoded) -> Result<(), Error> {
+    pub(crate) fn report(&mut self, decoded: &mut Decoded) -> Result<(), Error> {
         let full = self.batch.framing.full();
         for part in self.parts.iter_mut().filter(|part| !part.told) {
             if part.end.is_some() {
@@ -313,7 +222,7 @@ impl<P: Predict> Decoder<P> {
     }
 
     /// Frees the slots that ended.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for part in self.parts.drain(..) {
             if part.end.is_some() {
                 self.batch.close(part.slot);
@@ -354,7 +263,7 @@ impl Part {
 }
 
 /// Reads something of several symbols as a whole: if the code runs dry in the middle, nothing has happened.
-fn whole<T>(
+pub(crate) fn whole<T>(
     coder: &mut coder::Decoder,
     framing: &mut Framing,
     bits: &mut f64,

@@ -28,7 +28,7 @@ pub enum End {
 
 /// A live slot.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveSlot {
     pub(crate) handle: Slot,
     seed: Seed,
     /// How its tokens are drawn; none if the seed says nothing of them.
@@ -45,7 +45,7 @@ pub(crate) struct Live {
 }
 
 // All that a live slot holds beside the model's keys and values, but for its stop strings: nothing of the vocabulary's size.
-const _: () = assert!(size_of::<Live>() <= 4096);
+const _: () = assert!(size_of::<LiveSlot>() <= 4096);
 
 /// What of a slot changes with every token.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Point {
     own: SlotState,
 }
 
-impl Live {
+impl LiveSlot {
     /// What the next token is drawn with.
     pub(crate) fn drawn(&self) -> Option<(&Sampling, Noise)> {
         let noise = Noise::new(&self.seed, self.position);
@@ -111,7 +111,7 @@ impl Live {
 pub(crate) struct Batch<P> {
     pub(crate) model: P,
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) slots: [Option<Live>; MAX_SLOTS],
+    pub(crate) slots: Box<[Option<LiveSlot>]>,
     pub(crate) predictor: Predictor,
     pub(crate) framing: Framing,
     retokenized: bool,
@@ -124,7 +124,7 @@ impl<P: Predict> Batch<P> {
         Self {
             model,
             vocabulary,
-            slots: [const { None }; MAX_SLOTS],
+            slots: (0..MAX_SLOTS).map(|_| None).collect(),
             predictor: Predictor::new(kernel),
             framing: Framing::new(settings.full.clamp(1, MAX_COUNT as u8)),
             retokenized: settings.retokenized,
@@ -162,7 +162,7 @@ impl<P: Predict> Batch<P> {
         // SPEC 4.6: what was drawn were other tokens; only that the best ones were taken is true of these as well.
         let sampling = Some(query.sampling)
             .filter(|sampling| !self.retokenized || !(sampling.is_seeded() || sampling.is_lossy()));
-        self.slots[usize::from(slot)] = Some(Live {
+        self.slots[usize::from(slot)] = Some(LiveSlot {
             handle,
             seed: query.seed,
             sampling,
@@ -205,7 +205,8 @@ impl<P: Predict> Batch<P> {
         self.digest
     }
 
-    /// Notes that a frame has begun: if it does not come to [`Batch::mend`], the batch is out of step for good.
+    /// Refuses where an earlier error left the batch out of step; else notes that a frame has begun: if it does not come to
+    /// [`Batch::mend`], the batch is out of step for good.
     pub(crate) fn breach(&mut self) -> Result<(), Error> {
         self.check()?;
         self.broken = true;
@@ -216,9 +217,14 @@ impl<P: Predict> Batch<P> {
         self.broken = false;
     }
 
-    pub(crate) fn live(&self) -> impl Iterator<Item = (u8, &Live)> {
-        let slots = (0u8..).zip(&self.slots);
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u8, &LiveSlot)> {
+        let slots = (0u8..).zip(&*self.slots);
         slots.filter_map(|(slot, live)| live.as_ref().map(|live| (slot, live)))
+    }
+
+    /// Out of step for good.
+    pub(crate) fn break_off(&mut self) {
+        self.broken = true;
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -1,31 +1,15 @@
-//! Inner's side: the tokens of all live slots to one code per frame.
+//! What both encoders do: the tokens of all live slots to symbols (SPEC 4.8).
 
 use weir_exact::{Kernel, Predict, Slot, Token};
 
+use super::state::Batch;
 use crate::Error;
-use crate::batch::Batch;
 use crate::coder;
 use crate::counts::{Before, Count, Framing};
 use crate::limits::MAX_COUNT;
-use crate::pieces::Outlet;
-use crate::query::{Query, Settings, Vocabulary};
+use crate::query::{Settings, Vocabulary};
 use crate::stats::{FrameStats, SlotStats};
 use crate::symbol::Port;
-
-mod pieces;
-
-/// Writes the frames of one batch: each sealed by itself ([`Encoder::frame`]), or pieces of equal length of one continuous code
-/// ([`Encoder::segment`], [`Encoder::piece`]), but never both.
-#[derive(Debug)]
-pub struct Encoder<P> {
-    batch: Batch<P>,
-    coder: coder::Encoder,
-    outlet: Outlet,
-    plan: Vec<Planned>,
-    rows: Vec<(Slot, Token)>,
-    /// Of each row: index into `plan`, and the token to code.
-    coded: Vec<(usize, Token)>,
-}
 
 /// What a live slot has for the next frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,75 +50,39 @@ struct Planned {
     stats: SlotStats,
 }
 
-impl<P: Predict> Encoder<P> {
-    /// A batch without live slots. `model` is the weak model, with `vocabulary` of its tokenizer.
-    /// `kernel` says which code passes over the vocabulary; no choice changes a bit.
-    pub fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
-        let batch = Batch::new(model, vocabulary, settings, kernel);
+/// A batch, and the code that is being written.
+#[derive(Debug)]
+pub(crate) struct Writer<P> {
+    pub(crate) batch: Batch<P>,
+    pub(crate) coder: coder::Encoder,
+    plan: Vec<Planned>,
+    rows: Vec<(Slot, Token)>,
+    /// Of each row: index into `plan`, and the token to code.
+    coded: Vec<(usize, Token)>,
+}
+
+impl<P: Predict> Writer<P> {
+    pub(crate) fn new(model: P, vocabulary: Vocabulary, settings: Settings, kernel: Kernel) -> Self {
         Self {
-            batch,
+            batch: Batch::new(model, vocabulary, settings, kernel),
             coder: coder::Encoder::default(),
-            outlet: Outlet::default(),
             plan: Vec::new(),
             rows: Vec::new(),
             coded: Vec::new(),
         }
     }
 
-    /// Makes `slot` live. Queries are opened between frames, by both ends at the frame that has taken them in.
-    ///
-    /// # Errors
-    /// An unusable query or slot, or a full model; the batch is as before.
-    pub fn open(&mut self, slot: u8, query: &Query) -> Result<(), Error> {
-        self.batch.open(slot, query)
-    }
-
-    /// Takes a cancel: `slot` is free. Nothing happens if it is already.
-    pub fn close(&mut self, slot: u8) {
-        self.batch.close(slot);
-    }
-
-    /// Codes one frame and appends it to `out`: at most `limit` bytes. `taken_in` is the number of inward messages that
-    /// were applied since the last frame; `offers` names every live slot, ascending.
-    ///
-    /// # Errors
-    /// For unusable arguments the batch is as before; after a model's error it is broken.
-    pub fn frame(
-        &mut self,
-        taken_in: u32,
-        offers: &[(u8, Offer<'_>)],
-        limit: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<Sealed, Error> {
-        let least = Settings::least_limit(offers.len());
-        if limit < least {
-            return Err(Error::Limit { limit, least });
-        }
-        self.check_arguments(taken_in, offers)?;
-        self.batch.breach()?;
-        self.coder.reset();
-        let mut sealed = self.code(taken_in, offers, Some(limit))?;
-        sealed.stats.bytes = self.coder.seal(out);
-        sealed.digest = self.batch.seal(self.coder.interval());
-        self.batch.mend();
-        Ok(sealed)
-    }
-
-    /// Slots that are live, ascending.
-    pub fn live(&self) -> impl Iterator<Item = u8> {
-        self.batch.live().map(|(slot, _)| slot)
-    }
-
-    /// The weak model.
-    pub fn model(&self) -> &P {
-        &self.batch.model
-    }
-
-    fn check_arguments(&self, taken_in: u32, offers: &[(u8, Offer<'_>)]) -> Result<(), Error> {
+    /// Refuses what no frame can say. The batch is as before.
+    pub(crate) fn check_arguments(&self, taken_in: u32, offers: &[(u8, Offer<'_>)]) -> Result<(), Error> {
         if taken_in > 0xffff {
             return Err(Error::TakenIn);
         }
-        if !self.live().eq(offers.iter().map(|(slot, _)| *slot)) {
+        if !self
+            .batch
+            .live()
+            .map(|(slot, _)| slot)
+            .eq(offers.iter().map(|(slot, _)| *slot))
+        {
             return Err(Error::Offers);
         }
         let vocab = self.batch.model.vocab();
@@ -151,7 +99,7 @@ impl<P: Predict> Encoder<P> {
     }
 
     /// Adds everything to the code but what ends it.
-    fn code(
+    pub(crate) fn code(
         &mut self,
         taken_in: u32,
         offers: &[(u8, Offer<'_>)],
