@@ -182,7 +182,9 @@ fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
 }
 
 fn close(ledger: weir_ledger::Ledger, at: &At) -> Result<()> {
-    ledger.close(moment()?.since_boot).map_err(|error| said(at, error))
+    ledger
+        .close(moment()?.since_boot)
+        .map_err(|error| said(at, error))
 }
 
 fn said(at: &At, error: weir_ledger::LedgerError) -> anyhow::Error {
