@@ -4,9 +4,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use weir_ledger::{Paths, WitnessAt, init, moment, open};
-use weir_meter::ledger::{Cap, Genesis, Ledger, Limit, Settings};
-use weir_meter::{Governor, Limits, LinkCost, Purpose, Release, Span};
+use weir_ledger::{Cap, Genesis, Governor, Ledger, Limit, Paths, Settings, WitnessAt, init, moment, open};
+use weir_meter::{Limits, LinkCost, Purpose, Release, Span};
+
+const TICK: Duration = Duration::from_millis(100);
 
 /// So wide that nothing waits; with ticks, so that moments are charged.
 const LIMITS: Limits = Limits {
@@ -17,7 +18,7 @@ const LIMITS: Limits = Limits {
     handshake_percent: 1,
     soft_percent: 80,
     side_bits: 11,
-    tick: 100_000,
+    tick: TICK.as_micros() as u64,
     handshakes_per_hour: 1 << 50,
     out_per_in: 16,
     reserve: 0,
@@ -66,9 +67,9 @@ fn permits(c: &mut Criterion) {
         .throughput(Throughput::Elements(1))
         .measurement_time(Duration::from_secs(8));
     let folder = tempfile::tempdir().expect("a folder");
-    let now = moment().expect("a clock").micros;
+    let now = moment().expect("a clock").since_boot;
     let on = |ledger, spans: &[Span]| {
-        Governor::with_ledger(ledger, now, LinkCost::UdpIpv4, LIMITS, spans).expect("limits")
+        Governor::with_account(ledger, now, LinkCost::UdpIpv4, LIMITS, spans).expect("limits")
     };
     for (name, mut governor) in [
         ("in memory", on(None, &[])),
@@ -82,7 +83,7 @@ fn permits(c: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 // A frame on each tick.
-                now += 100_000;
+                now = now + TICK;
                 match governor.release(black_box(now), black_box(200), Purpose::Frame) {
                     Release::Go(permit) => permit,
                     other => panic!("{other:?}"),

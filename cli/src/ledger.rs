@@ -7,8 +7,7 @@ mod order;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use weir_ledger::{Paths, WitnessAt, read_key};
-use weir_meter::ledger::Settings;
+use weir_ledger::{Paths, Settings, WitnessAt, read_key};
 
 /// Keeps the upload budget of a model in a file that neither a crash nor a copy can undo
 ///
@@ -71,7 +70,7 @@ impl At {
     }
 }
 
-fn moment() -> Result<weir_meter::ledger::Moment> {
+fn moment() -> Result<weir_ledger::Moment> {
     weir_ledger::moment().context("cannot read the clock since boot")
 }
 

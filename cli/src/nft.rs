@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use weir_gate::{Cable, Cables, Config, ConfigArgs, Rules};
+use weir_ledger::Limit;
 use weir_meter::LinkCost;
-use weir_meter::ledger::Limit;
 
 /// Prints the rules for nftables that count what goes to outer without the gate, and pass nothing beside the links: pipe it to `nft -f -`
 ///

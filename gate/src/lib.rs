@@ -10,19 +10,19 @@
 //!
 //! ```
 //! use weir_gate::{Rules, Valve};
-//! use weir_meter::{Governor, Limits, LinkCost};
+//! use weir_meter::{Governor, Instant, Limits, LinkCost};
 //! use weir_wire::Parameters;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let rules = Rules::new(Parameters::default());
 //! let limits = Limits { side_bits: rules.side_bits(), ..Limits::default() };
-//! let mut governor = Governor::new(0, LinkCost::UdpIpv4, limits)?;
+//! let mut governor = Governor::new(Instant::ZERO, LinkCost::UdpIpv4, limits)?;
 //! let mut valve = Valve::new(rules)?;
 //!
 //! assert!(valve.offer(&[0, 1, 2, 3, 4, 5]).is_ok());    // batch 0
 //! assert!(valve.offer(&[0, 9, 9, 9, 9, 9]).is_err());   // a second frame of batch 0 on one tick
 //! let mut out = vec![];
-//! valve.tick(0, &mut governor, |leaving| out.extend(leaving.map(|(_permit, frame)| frame.to_vec())))?;
+//! valve.tick(Instant::ZERO, &mut governor, |leaving| out.extend(leaving.map(|(_permit, frame)| frame.to_vec())))?;
 //! assert_eq!(out, [[0, 1, 2, 3, 4, 5]]);
 //! # Ok(())
 //! # }

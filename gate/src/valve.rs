@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use weir_meter::{Governor, Permit, Purpose, Refused, Release};
+use weir_meter::{Account, Governor, Instant, Permit, Purpose, Refused, Release};
 use weir_wire::ParameterError;
 use weir_wire::frame::Frame;
 
@@ -124,15 +124,15 @@ impl Valve {
         self.strike(count, Cut::Strays);
     }
 
-    /// A tick that begins at `now`, on the governor's clock in microseconds. Decides what leaves, and calls `send` once with that,
+    /// A tick that begins at `now`, on the governor's clock. Decides what leaves, and calls `send` once with that,
     /// in ascending order of ids, each with its permit: so everything but sending can be done before the tick begins.
     ///
     /// # Errors
     /// Why the gate is cut; what had its permit before the budget ended on this very tick has left.
     pub fn tick(
         &mut self,
-        now: u64,
-        governor: &mut Governor,
+        now: Instant,
+        governor: &mut Governor<impl Account>,
         send: impl FnOnce(&mut dyn Iterator<Item = (Permit, &[u8])>),
     ) -> Result<(), Cut> {
         self.counters.ticks += 1;
@@ -212,7 +212,7 @@ impl Valve {
     }
 
     /// Asks the governor for each frame in the queue, and puts the piece there that is absent.
-    fn decide(&mut self, now: u64, governor: &mut Governor) -> Result<(), Cut> {
+    fn decide(&mut self, now: Instant, governor: &mut Governor<impl Account>) -> Result<(), Cut> {
         if let Some(cut) = self.cut {
             return Err(cut);
         }
@@ -255,7 +255,7 @@ impl Valve {
                 Release::Refuse(why) if why.is_final() => {
                     counters.refused += u64::from(!missing);
                     match why {
-                        Refused::Ledger(_) => return Err(Cut::Ledger),
+                        Refused::Ledger(_) | Refused::AboveBlock { .. } => return Err(Cut::Ledger),
                         Refused::TotalSpent => return Err(Cut::Spent),
                         // A tick without its piece would be seen.
                         _ if is_constant => return Err(Cut::Spent),

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use lab::{BLOCK, Lab, paths};
 use weir_gate::Rules;
-use weir_ledger::{archive, moment, open, read};
+use weir_ledger::{Settings, archive, moment, open, read};
 use weir_meter::LinkCost;
-use weir_meter::ledger::Settings;
 use weir_wire::Parameters;
 
 #[allow(dead_code)] // the other test of a lab asks it more
@@ -56,7 +55,7 @@ fn all_rounds(lab: &Lab, came: &Came, kills: u64) {
         let bits = came.settled();
         let ledger = open(&paths(lab.folder.path()), moment().unwrap(), settings, &[], None).unwrap();
         let count = ledger.state().spent;
-        ledger.close(moment().unwrap().micros).unwrap();
+        ledger.close(moment().unwrap().since_boot).unwrap();
         assert!(count >= bits, "kill {kill}: {count} counted, {bits} came out");
         // Of the moments only the least that is charged is known here; and what this machine has dropped has left the gate.
         let frames = came.frames.load(Ordering::Relaxed) - frames;

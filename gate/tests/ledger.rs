@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lab::Lab;
 use told::{configure, log, receipt, refusal};
-use weir_meter::Echo;
+use weir_ledger::Echo;
 
 mod lab;
 mod told;

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use weir_gate::{Cut, Dropped, Rules, Valve};
-use weir_meter::{Governor, Limits, LinkCost, Permit};
+use weir_meter::{Governor, Instant, Limits, LinkCost, Permit};
 use weir_wire::{Parameters, Shape};
 
 mod hostile;
@@ -29,7 +29,7 @@ fn shaped(shape: Shape) -> Rules {
 
 fn governor(rules: &Rules, limits: Limits) -> Governor {
     let side_bits = rules.side_bits();
-    Governor::new(0, LinkCost::UdpIpv4, Limits { side_bits, ..limits }).unwrap()
+    Governor::new(Instant::ZERO, LinkCost::UdpIpv4, Limits { side_bits, ..limits }).unwrap()
 }
 
 fn frame(id: u8, len: usize) -> Vec<u8> {
@@ -41,7 +41,9 @@ fn frame(id: u8, len: usize) -> Vec<u8> {
 /// Ids that leave on a tick.
 fn ids(valve: &mut Valve, governor: &mut Governor) -> Result<Vec<u8>, Cut> {
     let mut out = vec![];
-    valve.tick(0, governor, |leaving| out.extend(leaving.map(first_byte)))?;
+    valve.tick(Instant::ZERO, governor, |leaving| {
+        out.extend(leaving.map(first_byte))
+    })?;
     Ok(out)
 }
 
@@ -195,7 +197,9 @@ fn a_spent_total_cuts() {
         valve.offer(&frame(id, 20)).unwrap();
     }
     let mut out = vec![];
-    let result = valve.tick(0, &mut governor, |leaving| out.extend(leaving.map(first_byte)));
+    let result = valve.tick(Instant::ZERO, &mut governor, |leaving| {
+        out.extend(leaving.map(first_byte))
+    });
     // Two still left on that tick.
     assert_eq!((result, out), (Err(Cut::Spent), vec![0, 1]));
     assert_eq!(ids(&mut valve, &mut governor), Err(Cut::Spent));
@@ -226,7 +230,7 @@ fn constant_has_one_piece_on_every_tick_and_cuts_when_too_many_are_absent() {
     for _ in 0..2 {
         let mut out = vec![];
         valve
-            .tick(0, &mut governor, |leaving| {
+            .tick(Instant::ZERO, &mut governor, |leaving| {
                 out.extend(leaving.map(|(_, frame)| frame.to_vec()));
             })
             .unwrap();

@@ -1,7 +1,7 @@
 //! The only place of this program that reads a clock.
 
 use std::io;
-use weir_meter::ledger::Moment;
+use weir_ledger::Moment;
 use weir_wire::Instant;
 
 /// Microseconds since this program started, on the monotonic clock.
@@ -22,12 +22,12 @@ impl Clock {
     }
 
     /// The governor's time, since boot, of a time of this program; and back.
-    pub(crate) fn since_boot(&self, now: Instant) -> u64 {
-        self.moment.micros.saturating_add(now.micros())
+    pub(crate) fn since_boot(&self, now: Instant) -> weir_meter::Instant {
+        self.moment.since_boot + now.since(Instant::ZERO)
     }
 
-    pub(crate) fn since_start(&self, micros: u64) -> Instant {
-        Instant::from_micros(micros.saturating_sub(self.moment.micros))
+    pub(crate) fn since_start(&self, at: weir_meter::Instant) -> Instant {
+        Instant::ZERO + at.since(self.moment.since_boot)
     }
 
     pub(crate) fn now(&self) -> Instant {

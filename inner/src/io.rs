@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::field::display;
+use weir_ledger::{Governor, LedgerError, Refused, Release};
 use weir_link::{Link, Metered, Sent, governed_purpose};
-use weir_meter::ledger::LedgerError;
-use weir_meter::{Governor, Refused, Release, Wait};
+use weir_meter::Wait;
 use weir_wire::{Budget, InnerEvent, Instant, Purpose};
 
 /// Everything the loop turns around.

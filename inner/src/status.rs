@@ -2,7 +2,7 @@
 
 use crate::pump::{Pump, Totals};
 use core::time::Duration;
-use weir_meter::{Governor, Refused};
+use weir_ledger::{Governor, Refused};
 use weir_wire::{Instant, Purpose};
 
 /// When to say what.

@@ -1,6 +1,6 @@
 //! The table of exit codes in docs/operations.md and that of the code are one.
 
-use weir_meter::Exit;
+use weir_ledger::Exit;
 
 #[test]
 fn the_documents_have_each_exit_code_once_and_no_other() {

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use weir_ledger::{Paths, WitnessAt, archive, init, moment, open};
+use weir_ledger::{
+    Cap, Chain, Genesis, Limit, Paths, Settings, WitnessAt, archive, init, moment, open, replay,
+};
 use weir_meter::Purpose;
-use weir_meter::ledger::{Cap, Chain, Genesis, Limit, Settings, replay};
 
 const BLOCK: u64 = 5_000;
 
@@ -48,7 +49,7 @@ fn child(folder: &Path) {
     for number in 0_u64.. {
         let bits = 100 + number * 7 % 900;
         ledger
-            .draw(moment().unwrap().micros, bits, Purpose::Frame)
+            .draw(moment().unwrap().since_boot, bits, Purpose::Frame)
             .unwrap();
         // From here on it may have left.
         sent += bits;
@@ -89,7 +90,7 @@ fn kills() {
             "kill {kill}: {count} counted, {sent} sent"
         );
         surplus = count - sent;
-        ledger.close(moment().unwrap().micros).unwrap();
+        ledger.close(moment().unwrap().since_boot).unwrap();
         rotations = whole_chain(&paths.ledger, settings.key.as_ref());
     }
     println!(

@@ -12,15 +12,15 @@
 //!
 //! ```
 //! use weir_link::{Link, Metered, Sent, Udp};
-//! use weir_meter::{Governor, Limits, Purpose, Release};
+//! use weir_meter::{Governor, Instant, Limits, Purpose, Release};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (inside, mut outside) = Udp::pair()?;
-//! let mut governor = Governor::new(0, inside.cost(), Limits::default())?;
+//! let mut governor = Governor::new(Instant::ZERO, inside.cost(), Limits::default())?;
 //! let mut inside = Metered::new(inside, &governor);
 //!
 //! let frame = [0, 1, 2, 3];
-//! let Release::Go(permit) = governor.release(0, frame.len(), Purpose::Frame) else { panic!("the burst allows it") };
+//! let Release::Go(permit) = governor.release(Instant::ZERO, frame.len(), Purpose::Frame) else { panic!("the burst allows it") };
 //! assert_eq!(inside.send(permit, &frame)?, Sent::Whole);
 //! # std::thread::sleep(std::time::Duration::from_millis(50));
 //! let mut buffer = [0; 2048];

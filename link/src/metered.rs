@@ -3,7 +3,7 @@
 use std::io;
 
 use mio::{Registry, Token};
-use weir_meter::{Governor, LinkCost, Permit, Purpose};
+use weir_meter::{Account, Governor, LinkCost, Permit, Purpose};
 
 use crate::{Error, Link, Sent};
 
@@ -16,7 +16,7 @@ pub struct Metered<L> {
 
 impl<L: Link> Metered<L> {
     /// Takes the link; from now on every datagram needs a permit of this governor.
-    pub const fn new(link: L, governor: &Governor) -> Self {
+    pub const fn new<A: Account>(link: L, governor: &Governor<A>) -> Self {
         Self {
             link,
             governor: governor.id(),

@@ -1,50 +1,37 @@
 //! The governor: says when a datagram may leave, or why never. SPEC 7.2.
 
-use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::account::{Account, Denied, Lifetime, Memory};
+use crate::alarm::{Alarm, Alarms};
+use crate::bucket::Bucket;
 use crate::cost::LinkCost;
-use crate::ledger::{Ledger, LedgerError, Limit, State};
+use crate::limits::{Limits, LimitsError, Span, gap_bits, part};
 use crate::permit::{Permit, Purpose};
+use crate::refused::Refused;
+use crate::spans::Spans;
+use crate::time::Instant;
 use crate::window::Window;
-use bucket::Bucket;
-use limits::gap_bits;
-use spans::Spans;
 
-pub use alarm::Alarm;
-pub use limits::{Limits, LimitsError, Refused, side_bits};
-
-mod alarm;
-mod bucket;
-mod limits;
-mod spans;
-
-/// The governor's word on one datagram.
+/// The governor's word on one datagram. `E` is the error of its [`Account`].
 #[must_use]
 #[derive(Debug)]
-pub enum Release {
+pub enum Release<E = Infallible> {
     /// It may leave now; it is charged.
     Go(Permit),
-    /// Ask again at this time (microseconds); nothing is charged. Only frames are told to wait.
-    At(u64),
+    /// Ask again at this time; nothing is charged. Only frames are told to wait.
+    At(Instant),
     /// It must not leave; nothing is charged.
-    Refuse(Refused),
-}
-
-/// A limit on what leaves in any stretch of time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Span {
-    /// Its length; at least 1.
-    pub seconds: u32,
-    /// Bits.
-    pub bits: u64,
+    Refuse(Refused<E>),
 }
 
 /// What a frame or a repeat waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {
-    /// When it may leave (microseconds).
-    pub until: u64,
+    /// When it may leave.
+    pub until: Instant,
     /// The window that is used up, in seconds; none if it waits for the rate.
     pub window: Option<u32>,
 }
@@ -86,9 +73,10 @@ impl Counters {
     }
 }
 
-/// Holds the budget and makes permits.
+/// Holds the budget and makes permits. What it remembers from start to start is its account's; with [`Memory`] it is the budget of
+/// a test or a demo. (`weir_ledger::Governor` is one on a ledger.)
 #[derive(Debug)]
-pub struct Governor {
+pub struct Governor<A: Account = Memory> {
     id: u64,
     cost: LinkCost,
     limits: Limits,
@@ -105,30 +93,36 @@ pub struct Governor {
     /// What the last datagram has to wait for.
     wait: Option<Wait>,
     counters: Counters,
-    ledger: Option<Ledger>,
-    alarms: VecDeque<Alarm>,
-    /// Whether it was told of the total, the ratio and the ledger.
-    told: [bool; 3],
+    account: A,
+    alarms: Alarms<A::Error>,
 }
 
 impl Governor {
-    /// A governor with a full burst at `now` (microseconds), nothing spent and no memory: the budget of a test or a demo.
+    /// A governor with a full burst at `now`, nothing spent and no memory.
     ///
     /// # Errors
     /// A limit outside its range.
-    pub fn new(now: u64, cost: LinkCost, limits: Limits) -> Result<Self, LimitsError> {
-        Self::with_ledger(None, now, cost, limits, &[])
+    pub fn new(now: Instant, cost: LinkCost, limits: Limits) -> Result<Self, LimitsError> {
+        Self::with_account(Memory, now, cost, limits, &[])
     }
+}
 
-    /// A governor whose permits draw on a ledger, and which keeps to the ledger's limits as well as to these; without one,
-    /// to these alone. With a ledger `now` is in microseconds since boot, as in all calls that follow. `spans` are windows
-    /// besides the ledger's.
+impl<A: Account> Governor<Option<A>> {
+    /// The account, if there is one: `weir_ledger::Ledger`, where that is what it is.
+    pub const fn ledger(&self) -> Option<&A> {
+        self.account.as_ref()
+    }
+}
+
+impl<A: Account> Governor<A> {
+    /// A governor whose permits draw on an account, and which keeps to the account's limits as well as to these. `now` is on the clock of
+    /// all calls that follow: with a ledger, since boot. `spans` are windows besides the account's.
     ///
     /// # Errors
     /// A limit outside its range.
-    pub fn with_ledger(
-        ledger: Option<Ledger>,
-        now: u64,
+    pub fn with_account(
+        account: A,
+        now: Instant,
         cost: LinkCost,
         limits: Limits,
         spans: &[Span],
@@ -146,24 +140,12 @@ impl Governor {
                 return Err(LimitsError::Percent { name, percent });
             }
         }
-        let mut spans = spans.to_vec();
-        if let Some(ledger) = &ledger {
-            let caps = ledger.chain().caps.iter();
-            spans.extend(caps.filter_map(|cap| match cap.limit {
-                Limit::Window(seconds) => Some(Span {
-                    seconds,
-                    bits: cap.bits,
-                }),
-                Limit::Weights | Limit::Total => None,
-            }));
-        }
+        let spans: Vec<Span> = spans.iter().copied().chain(account.windows()).collect();
         if spans.iter().any(|span| span.seconds == 0) {
             return Err(LimitsError::NoTime);
         }
         let mut spans = Spans::new(&limits, &spans);
-        if let Some(ledger) = &ledger {
-            spans.replay(&ledger.chain().past);
-        }
+        spans.replay(account.past());
         // A share's burst holds one of the longest datagrams, or small budgets could never repeat anything.
         let longest = cost
             .bits(cost.mtu())
@@ -186,19 +168,18 @@ impl Governor {
             repeats: share(limits.repeat_percent),
             handshakes: share(limits.handshake_percent),
             spans,
-            traffic: [(); 2].map(|()| Window::new(HOUR, u64::MAX)),
+            traffic: [(); 2].map(|()| Window::new(3_600, u64::MAX)),
             tick: ticks(now, limits.tick),
             waits: false,
             wait: None,
             counters: Counters::default(),
-            ledger,
-            alarms: VecDeque::new(),
-            told: [false; 3],
+            account,
+            alarms: Alarms::new(),
         })
     }
 
-    /// Asks to send a datagram of `len` bytes at `now` (microseconds). `Go` charges it.
-    pub fn release(&mut self, now: u64, len: usize, purpose: Purpose) -> Release {
+    /// Asks to send a datagram of `len` bytes at `now`. `Go` charges it.
+    pub fn release(&mut self, now: Instant, len: usize, purpose: Purpose) -> Release<A::Error> {
         let release = self.decide(now, len, purpose);
         // What came in more than an hour ago counts no more.
         self.traffic[1].add(now, 0);
@@ -210,62 +191,56 @@ impl Governor {
     }
 
     /// A datagram of `len` bytes has come in at `now`. It costs nothing; but so many must come for so many to leave.
-    pub fn received(&mut self, now: u64, len: usize) {
+    pub fn received(&mut self, now: Instant, len: usize) {
         let bits = self.cost.bits(len.min(self.cost.mtu())).unwrap_or(0);
         self.traffic[1].add(now, bits);
     }
 
-    /// Lets the ledger reserve while nothing waits to be sent; see [`Ledger::prepare`]. If that fails there is an alarm, and the
+    /// Lets the account reserve while nothing waits to be sent; see [`Account::prepare`]. If that fails there is an alarm, and the
     /// next release is refused.
-    pub fn prepare(&mut self, now: u64) {
-        if let Some(ledger) = &mut self.ledger
-            && ledger.prepare(now).is_err()
-        {
+    pub fn prepare(&mut self, now: Instant) {
+        if self.account.prepare(now).is_err() {
             self.watch();
         }
     }
 
     /// Charges what somebody outside learns at `now` without a datagram: one of 2^`choices` things, and of each of `gaps` how
     /// many moments it let pass. It cannot be refused any more, so the charge ends where the total does, or what is reserved.
-    pub fn tell(&mut self, now: u64, gaps: &[u64], choices: u64) {
+    pub fn tell(&mut self, now: Instant, gaps: &[u64], choices: u64) {
         let moments = gaps
             .iter()
             .map(|&gap| gap_bits(gap))
             .fold(choices, u64::saturating_add);
         let bits = moments.min(self.limits.total.saturating_sub(self.counters.bits()));
-        let (mut time, mut bits) = (now, bits);
-        if let Some(ledger) = &mut self.ledger {
-            time = ledger.time(now);
-            bits = ledger.draw_reserved(bits);
-        }
+        let bits = self.account.draw_reserved(bits);
         self.counters.told += bits;
-        self.spans.add(time, bits, Purpose::Frame);
+        self.spans.add(self.account.time(now), bits, Purpose::Frame);
     }
 
-    /// Charges the silence that ends here, and gives back what the ledger has reserved and was not charged. Nothing may leave
+    /// Charges the silence that ends here, and gives back what the account has reserved and was not charged. Nothing may leave
     /// afterwards.
     ///
     /// # Errors
-    /// The ledger's; then its next start counts what was reserved.
-    pub fn close(mut self, now: u64) -> Result<(), LedgerError> {
+    /// The account's; then its next start counts what was reserved.
+    pub fn close(mut self, now: Instant) -> Result<(), A::Error> {
         if self.limits.tick > 0 {
             let silence = ticks(now, self.limits.tick).saturating_sub(self.tick);
             self.tell(now, &[silence], 0);
         }
-        self.ledger.map_or(Ok(()), |ledger| ledger.close(now))
+        self.account.close(now)
     }
 
-    fn decide(&mut self, now: u64, len: usize, purpose: Purpose) -> Release {
+    fn decide(&mut self, now: Instant, len: usize, purpose: Purpose) -> Release<A::Error> {
         self.wait = None;
         let tick = ticks(now, self.limits.tick);
         let bits = match self.charge(tick, len, purpose) {
             Ok(bits) => bits,
             Err(refused) => return Release::Refuse(refused),
         };
-        // Windows run on the ledger's time, which goes on from boot to boot.
-        let time = self.ledger.as_ref().map_or(now, |ledger| ledger.time(now));
+        // Windows run on the account's time, which goes on from boot to boot.
+        let time = self.account.time(now);
         let window = match self.spans.wait(time, bits, purpose) {
-            Ok(wait) => wait.map(|(at, seconds)| (now.saturating_add(at - time), seconds)),
+            Ok(wait) => wait.map(|(at, seconds)| (now + at.since(time), seconds)),
             Err(refused) => return Release::Refuse(refused),
         };
         let mut share = match purpose {
@@ -293,12 +268,11 @@ impl Governor {
                 }
             };
         }
-        if let Some(ledger) = &mut self.ledger
-            && let Err(why) = ledger.draw(now, bits, purpose)
-        {
+        if let Err(why) = self.account.draw(now, bits, purpose) {
             return Release::Refuse(match why {
-                LedgerError::TotalSpent => Refused::TotalSpent,
-                why => Refused::Ledger(why),
+                Denied::TotalSpent => Refused::TotalSpent,
+                Denied::AboveBlock { bits, block } => Refused::AboveBlock { bits, block },
+                Denied::Broken(why) => Refused::Ledger(why),
             });
         }
         match purpose {
@@ -337,9 +311,9 @@ impl Governor {
         &self.counters
     }
 
-    /// The ledger, if there is one.
-    pub const fn ledger(&self) -> Option<&Ledger> {
-        self.ledger.as_ref()
+    /// What it remembers from start to start.
+    pub const fn account(&self) -> &A {
+        &self.account
     }
 
     /// The limits.
@@ -357,8 +331,59 @@ impl Governor {
         self.id
     }
 
+    /// The next thing that an operator must hear of.
+    pub fn poll_alarm(&mut self) -> Option<Alarm<A::Error>> {
+        self.alarms.pop()
+    }
+
+    /// Bits charged, and the total: the account's, where it is the nearer.
+    pub fn spent(&self) -> (u64, u64) {
+        let own = (self.counters.bits(), self.limits.total);
+        let Some(lifetime) = self.account.lifetime() else {
+            return own;
+        };
+        let lifetime = (lifetime.spent, lifetime.total);
+        let left = |(spent, total): (u64, u64)| total.saturating_sub(spent);
+        if left(lifetime) < left(own) { lifetime } else { own }
+    }
+
+    /// Bits of the total that are left.
+    pub fn left(&self) -> u64 {
+        let (spent, total) = self.spent();
+        total.saturating_sub(spent)
+    }
+
+    /// Soft limit: the operator should know by now that the total will be spent.
+    pub fn is_low(&self) -> bool {
+        let is_low = |spent, total| spent >= part(total, self.limits.soft_percent);
+        let lifetime = self.account.lifetime();
+        is_low(self.counters.bits(), self.limits.total)
+            || lifetime.is_some_and(|lifetime| is_low(lifetime.spent, lifetime.total))
+    }
+
+    /// Finds what an operator must hear of.
+    fn watch(&mut self) {
+        let waits = core::mem::take(&mut self.waits);
+        let alarms = &mut self.alarms;
+        self.spans
+            .crossed(self.limits.soft_percent, waits, |crossed| alarms.cross(crossed));
+        let (spent, total) = self.spent();
+        let [outward, inward] = [0, 1].map(|way: usize| self.traffic[way].sum());
+        let per_in = self.limits.out_per_in;
+        // A burst may leave before anything is said about a ratio.
+        let is_lopsided = per_in > 0
+            && outward > self.limits.burst
+            && u128::from(outward) > u128::from(per_in) * u128::from(inward);
+        let now = [
+            self.is_low().then_some(Alarm::TotalLow { spent, total }),
+            is_lopsided.then_some(Alarm::Ratio { outward, inward }),
+            self.account.broken().map(Alarm::Ledger),
+        ];
+        self.alarms.watch(now);
+    }
+
     /// The datagram's charge, if lifetime and size allow it at all. SPEC 7.2.
-    fn charge(&self, tick: u64, len: usize, purpose: Purpose) -> Result<u64, Refused> {
+    fn charge(&self, tick: u64, len: usize, purpose: Purpose) -> Result<u64, Refused<A::Error>> {
         let limits = &self.limits;
         let moment = match limits.tick {
             0 => 0,
@@ -372,34 +397,37 @@ impl Governor {
             return Err(Refused::AboveBurst { bits, burst });
         }
         let fits = |spent: u64, limit: u64| spent.checked_add(bits).is_some_and(|sum| sum <= limit);
-        // Of both totals something is left for handshakes; the ledger sees to the rest of its own.
+        // Of both totals something is left for handshakes; the account sees to the rest of its own.
         let fits_total = |spent: u64, total: u64| match purpose {
             Purpose::Handshake => fits(spent, total),
             Purpose::Frame | Purpose::Repeat => fits(spent, total - limits.kept(total)),
         };
-        let lifetime = self.ledger.as_ref();
+        let lifetime = self.account.lifetime();
         if !fits_total(self.counters.bits(), limits.total)
-            || lifetime.is_some_and(|ledger| !fits_total(ledger.state().spent, ledger.total()))
+            || lifetime.is_some_and(|lifetime| !fits_total(lifetime.spent, lifetime.total))
         {
             return Err(Refused::TotalSpent);
         }
-        // The same share of this program's total and of the ledger's.
-        let fits_share = |own: &Spent, lifetime: fn(&State) -> u64, percent: u8| {
-            let ledger = self.ledger.as_ref();
+        // The same share of this program's total and of the account's.
+        let fits_share = |own: &Spent, of: fn(&Lifetime) -> u64, percent: u8| {
             fits(own.bits, part(limits.total, percent))
-                && ledger.is_none_or(|ledger| fits(lifetime(ledger.state()), part(ledger.total(), percent)))
+                && lifetime.is_none_or(|lifetime| fits(of(&lifetime), part(lifetime.total, percent)))
         };
         let counters = &self.counters;
         match purpose {
             Purpose::Repeat
-                if !fits_share(&counters.repeats, |state| state.repeats, limits.repeat_percent) =>
+                if !fits_share(
+                    &counters.repeats,
+                    |lifetime| lifetime.repeats,
+                    limits.repeat_percent,
+                ) =>
             {
                 Err(Refused::RepeatsSpent)
             }
             Purpose::Handshake
                 if !fits_share(
                     &counters.handshakes,
-                    |state| state.handshakes,
+                    |lifetime| lifetime.handshakes,
                     limits.handshake_percent,
                 ) =>
             {
@@ -411,19 +439,13 @@ impl Governor {
 }
 
 /// Number of the tick at `now`.
-const fn ticks(now: u64, tick: u64) -> u64 {
-    match now.checked_div(tick) {
+const fn ticks(now: Instant, tick: u64) -> u64 {
+    match now.micros().checked_div(tick) {
         Some(number) => number,
         None => 0,
     }
 }
 
-/// `percent` of `whole`, rounded down.
-const fn part(whole: u64, percent: u8) -> u64 {
-    (whole as u128 * percent as u128 / 100) as u64
-}
-
-const HOUR: u64 = 3_600_000_000;
 /// Of a size that small machines have too.
 static NEXT_ID: AtomicUsize = AtomicUsize::new(0);
 

@@ -42,6 +42,9 @@ pub enum Mismatch {
 
 impl Permit {
     /// Uses the permit for a datagram of `len` bytes, under the governor that the sender answers to.
+    ///
+    /// # Errors
+    /// [`Mismatch`]; the permit is used up all the same.
     pub fn redeem(self, governor: u64, len: usize) -> Result<(), Mismatch> {
         if governor != self.governor {
             return Err(Mismatch::Governor);

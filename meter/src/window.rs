@@ -1,10 +1,13 @@
 //! A rolling window in exact integers and constant memory. SPEC 7.2.
 
-/// What was charged in the last `length` microseconds, never too little: the window is cut into slices of a 64th, and the
+use crate::time::Instant;
+
+/// What was charged in the last `length`, never too little: the window is cut into slices of a 64th, and the
 /// whole of the oldest counts as long as a part of it lies within.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     cap: u64,
+    /// Its length in microseconds.
     slice: u64,
     /// By slice number modulo their count.
     slices: [u64; SLICES],
@@ -15,8 +18,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// An empty window of `length` microseconds, at least 1.
-    pub(crate) const fn new(length: u64, cap: u64) -> Self {
+    /// An empty window of whole seconds, at least 1.
+    pub(crate) const fn new(seconds: u32, cap: u64) -> Self {
+        Self::of_micros(seconds as u64 * 1_000_000, cap)
+    }
+
+    const fn of_micros(length: u64, cap: u64) -> Self {
         let slice = length.div_ceil(SLICES as u64 - 1);
         Self {
             cap,
@@ -28,7 +35,7 @@ impl Window {
     }
 
     /// `None` if `bits` fit at `now`, else the time at which they will (the end of time if never).
-    pub(crate) fn wait(&mut self, now: u64, bits: u64) -> Option<u64> {
+    pub(crate) fn wait(&mut self, now: Instant, bits: u64) -> Option<Instant> {
         self.advance(now);
         let fits = |sum: u64| sum.checked_add(bits).is_some_and(|sum| sum <= self.cap);
         if fits(self.sum) {
@@ -42,14 +49,15 @@ impl Window {
             sum -= self.slices[(number % SLICES as u64) as usize];
             if fits(sum) {
                 // Then this slice is out of the window.
-                return Some((number + SLICES as u64).saturating_mul(self.slice));
+                let micros = (number + SLICES as u64).saturating_mul(self.slice);
+                return Some(Instant::from_micros(micros));
             }
         }
-        Some(u64::MAX)
+        Some(Instant::END)
     }
 
     /// Adds what was charged at `now`.
-    pub(crate) fn add(&mut self, now: u64, bits: u64) {
+    pub(crate) fn add(&mut self, now: Instant, bits: u64) {
         self.advance(now);
         let place = (self.latest % SLICES as u64) as usize;
         // Saturation stops everything: no cap is above it.
@@ -69,8 +77,8 @@ impl Window {
     }
 
     /// Forgets what is too old. A clock that steps back changes nothing.
-    fn advance(&mut self, now: u64) {
-        let number = now / self.slice;
+    fn advance(&mut self, now: Instant) {
+        let number = now.micros() / self.slice;
         let steps = number.saturating_sub(self.latest);
         for step in 1..=steps.min(SLICES as u64) {
             let slice = &mut self.slices[((self.latest + step) % SLICES as u64) as usize];
@@ -92,23 +100,25 @@ mod tests {
 
     #[test]
     fn what_is_older_than_the_window_and_a_slice_counts_no_more() {
-        let mut window = Window::new(64, 10);
-        window.add(0, 7);
-        assert_eq!(window.wait(0, 3), None);
-        assert_eq!(window.wait(0, 4), Some(65));
-        assert_eq!(window.wait(64, 4), Some(65));
-        assert_eq!(window.wait(65, 10), None);
-        assert_eq!(window.wait(65, 11), Some(u64::MAX));
-        assert_eq!(window.wait(u64::MAX, 10), None);
+        let mut window = Window::of_micros(64, 10);
+        let at = Instant::from_micros;
+        window.add(at(0), 7);
+        assert_eq!(window.wait(at(0), 3), None);
+        assert_eq!(window.wait(at(0), 4), Some(at(65)));
+        assert_eq!(window.wait(at(64), 4), Some(at(65)));
+        assert_eq!(window.wait(at(65), 10), None);
+        assert_eq!(window.wait(at(65), 11), Some(Instant::END));
+        assert_eq!(window.wait(Instant::END, 10), None);
     }
 
     #[test]
     fn sums_beyond_all_bounds_stop_everything() {
-        let mut window = Window::new(3_600_000_000, u64::MAX);
-        window.add(5, u64::MAX);
-        window.add(6, 1);
+        let mut window = Window::new(3_600, u64::MAX);
+        let at = Instant::from_micros;
+        window.add(at(5), u64::MAX);
+        window.add(at(6), 1);
         assert_eq!(window.sum(), u64::MAX);
-        assert!(window.wait(7, 1).is_some());
+        assert!(window.wait(at(7), 1).is_some());
     }
 
     proptest! {
@@ -119,24 +129,26 @@ mod tests {
             cap in 1_u64..1_000,
             asks in prop::collection::vec((0_u64..500, 1_u64..200), 1..300),
         ) {
-            let mut window = Window::new(length, cap);
+            let mut window = Window::of_micros(length, cap);
+            let at = Instant::from_micros;
             let mut sent: Vec<(u64, u64)> = Vec::new();
             let mut now = 0;
             for (wait, bits) in asks {
                 now += wait;
-                match window.wait(now, bits) {
+                match window.wait(at(now), bits) {
                     None => {}
-                    Some(u64::MAX) => {
+                    Some(Instant::END) => {
                         prop_assert!(bits > cap);
                         continue;
                     }
-                    Some(at) => {
-                        prop_assert!(at > now && window.wait(at - 1, bits).is_some());
-                        prop_assert_eq!(window.wait(at, bits), None);
-                        now = at;
+                    Some(opens) => {
+                        let micros = opens.micros();
+                        prop_assert!(micros > now && window.wait(at(micros - 1), bits).is_some());
+                        prop_assert_eq!(window.wait(opens, bits), None);
+                        now = micros;
                     }
                 }
-                window.add(now, bits);
+                window.add(at(now), bits);
                 sent.push((now, bits));
             }
             for (first, &(from, _)) in sent.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use weir_meter::{Echo, Store, StoreError};
+use weir_ledger::{Echo, Store, StoreError};
 use weir_wire::inward::{Body, Inward};
 use weir_wire::{Format, Instant};
 

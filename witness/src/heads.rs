@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_meter::ledger::{Ask, Hash, Head, REPLY_LEN, Reply, Request};
+use weir_ledger::{Ask, Hash, Head, REPLY_LEN, Reply, Request};
 
 /// What a witness holds.
 #[derive(Debug)]

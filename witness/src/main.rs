@@ -14,8 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use weir_ledger::{WitnessSocket, read_key};
-use weir_meter::ledger::REQUEST_LEN;
+use weir_ledger::{REQUEST_LEN, WitnessSocket, read_key};
 use weir_witness::{Heads, Log};
 
 /// Holds the heads of ledgers on a machine of its own, and lets each go only forward, one step at a time

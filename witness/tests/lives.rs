@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use weir_meter::ledger::{
-    Cap, Carrier, Genesis, Ledger, Limit, Moment, REQUEST_LEN, RemoteWitness, Settings, SlotWitness, Witness,
+use weir_ledger::{
+    Cap, Carrier, Genesis, Ledger, Limit, Moment, REQUEST_LEN, RemoteWitness, Settings, SlotWitness, Store,
+    StoreError, Witness,
 };
-use weir_meter::{Purpose, Store, StoreError};
+use weir_meter::{Instant, Purpose};
 use weir_witness::Heads;
 
 const KEY: [u8; 32] = [7; 32];
@@ -173,14 +174,14 @@ impl Life {
         };
         let witnesses = vec![witness.open(self)];
         let mut ledger = Ledger::open(self.ledger(), witnesses, MOMENT, settings, &[], None).ok()?;
-        while ledger.draw(MOMENT.micros, 700, Purpose::Frame).is_ok() {
+        while ledger.draw(MOMENT.since_boot, 700, Purpose::Frame).is_ok() {
             let sent = self.call(|world, _| {
                 world.sent += 700;
                 Told::Done
             });
             sent.ok()?;
         }
-        ledger.close(MOMENT.micros).ok()
+        ledger.close(MOMENT.since_boot).ok()
     }
 }
 
@@ -295,26 +296,26 @@ impl Kind {
 struct Blind(SlotWitness);
 
 impl Witness for Blind {
-    fn held(&mut self, id: &[u8; 32]) -> Result<weir_meter::ledger::Held, StoreError> {
+    fn held(&mut self, id: &[u8; 32]) -> Result<weir_ledger::Held, StoreError> {
         self.0.held(id)
     }
 
     fn advance(
         &mut self,
-        _: &weir_meter::ledger::Head,
-        to: &weir_meter::ledger::Head,
-    ) -> Result<(), weir_meter::ledger::WitnessError> {
+        _: &weir_ledger::Head,
+        to: &weir_ledger::Head,
+    ) -> Result<(), weir_ledger::WitnessError> {
         self.0.begin(to)
     }
 
-    fn begin(&mut self, head: &weir_meter::ledger::Head) -> Result<(), weir_meter::ledger::WitnessError> {
+    fn begin(&mut self, head: &weir_ledger::Head) -> Result<(), weir_ledger::WitnessError> {
         self.0.begin(head)
     }
 }
 
 const MOMENT: Moment = Moment {
     boot: 1,
-    micros: 1_000_000,
+    since_boot: Instant::from_micros(1_000_000),
     wall: 1_700_000_000,
 };
 

@@ -6,9 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weir_ledger::{WitnessAt, read_public};
-use weir_meter::ledger::{Cap, Genesis, Limit};
-use weir_meter::order::public_key;
+use weir_ledger::order::public_key;
+use weir_ledger::{Cap, Genesis, Limit, WitnessAt, read_public};
 
 use super::{At, hex, moment};
 use crate::number::{Amount, bytes, count};

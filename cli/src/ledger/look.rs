@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use weir_ledger::{WitnessAt, archive, look, read};
-use weir_meter::ledger::{CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, compare};
+use weir_ledger::{
+    CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, WitnessAt, archive, compare, look, read,
+};
 
 use super::{At, hex};
 use crate::number::bytes;

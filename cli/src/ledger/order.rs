@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_ledger::{open, read, read_key, read_public};
-use weir_meter::ledger::{Cap, Limit};
-use weir_meter::order::{Action, Order, SignedOrder};
+use weir_ledger::order::{Action, Order, SignedOrder};
+use weir_ledger::{Cap, Limit, open, read, read_key, read_public};
 
 use super::begin::seconds;
 use super::{At, hex, moment};
@@ -175,18 +174,20 @@ fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
     for text in &args.window {
         caps.push(window(text, weights)?);
     }
-    let micros = moment()?.micros;
-    let result = caps.iter().try_for_each(|&cap| ledger.lower(micros, cap));
+    let now = moment()?.since_boot;
+    let result = caps.iter().try_for_each(|&cap| ledger.lower(now, cap));
     close(ledger, &args.at)?;
     result.map_err(|error| said(&args.at, error))?;
     Ok(caps)
 }
 
-fn close(ledger: weir_meter::ledger::Ledger, at: &At) -> Result<()> {
-    ledger.close(moment()?.micros).map_err(|error| said(at, error))
+fn close(ledger: weir_ledger::Ledger, at: &At) -> Result<()> {
+    ledger
+        .close(moment()?.since_boot)
+        .map_err(|error| said(at, error))
 }
 
-fn said(at: &At, error: weir_meter::ledger::LedgerError) -> anyhow::Error {
+fn said(at: &At, error: weir_ledger::LedgerError) -> anyhow::Error {
     let path = at.ledger.clone();
     weir_ledger::Error::Ledger { path, error }.into()
 }

@@ -7,6 +7,8 @@
 use std::fmt::Display;
 use std::io::{Write as _, stderr};
 
+use weir_meter::Instant;
+
 /// Something is wrong, and somebody must look.
 pub(super) fn alarm(what: impl Display) {
     say(2, "alarm: ", &what);
@@ -57,8 +59,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(now: u64) -> Self {
-        let step = now / STEP;
+    pub(super) fn new(now: Instant) -> Self {
+        let step = now.micros() / STEP;
         Self {
             step,
             last: step,
@@ -68,8 +70,8 @@ impl Log {
 
     /// When a new step has begun, says what is due and was not said within an hour. `told` hears for each line how many steps
     /// after the last line it is.
-    pub(super) fn say(&mut self, now: u64, mut told: impl FnMut(u64)) {
-        let step = now / STEP;
+    pub(super) fn say(&mut self, now: Instant, mut told: impl FnMut(u64)) {
+        let step = now.micros() / STEP;
         if step == self.step {
             return;
         }

@@ -2,6 +2,7 @@
 
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
+use weir_meter::Instant;
 
 /// Nanoseconds since boot, time asleep included.
 pub(super) fn nanos() -> u64 {
@@ -13,6 +14,11 @@ pub(super) fn nanos() -> u64 {
 /// Microseconds since boot, time asleep included.
 pub(super) fn micros() -> u64 {
     nanos() / 1_000
+}
+
+/// The same, as the governor takes it.
+pub(super) fn now() -> Instant {
+    Instant::from_micros(micros())
 }
 
 /// Sleeps until `at`, in microseconds since boot, or until a signal comes.

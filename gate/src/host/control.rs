@@ -4,8 +4,10 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use weir_meter::Instant;
 
 /// The socket, and those who are connected and have not yet said a word.
 pub(super) struct Control {
@@ -13,8 +15,8 @@ pub(super) struct Control {
     path: PathBuf,
     /// Each with whether it waits for the counters.
     callers: Vec<(UnixStream, bool)>,
-    /// From when on counters are told again, in microseconds.
-    next: u64,
+    /// From when on counters are told again.
+    next: Instant,
 }
 
 impl Control {
@@ -34,12 +36,12 @@ impl Control {
             listener,
             path: path.to_owned(),
             callers: Vec::with_capacity(CALLERS_MAX),
-            next: 0,
+            next: Instant::ZERO,
         })
     }
 
     /// Carries out what has been said since. Counters are told once a second: who asks again has to wait.
-    pub(super) fn serve(&mut self, now: u64, mut obey: impl FnMut(&[u8]) -> String) {
+    pub(super) fn serve(&mut self, now: Instant, mut obey: impl FnMut(&[u8]) -> String) {
         while let Ok((stream, _)) = self.listener.accept() {
             if stream.set_nonblocking(true).is_ok() {
                 // Whoever has been silent longest makes room.
@@ -83,7 +85,6 @@ impl Drop for Control {
 }
 
 pub(super) const STATUS: &[u8] = b"status";
-/// Microseconds.
-const STATUS_EVERY: u64 = 1_000_000;
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 const CALLERS_MAX: usize = 8;
 const LINE_MAX: usize = 64;

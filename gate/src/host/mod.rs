@@ -8,6 +8,7 @@ mod control;
 mod protect;
 mod report;
 mod run;
+mod state;
 mod traffic;
 
 use std::io::{Read as _, Write as _};
@@ -15,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use weir_meter::Exit;
+use weir_ledger::Exit;
 
 pub use cables::{Cable, Cables};
 pub use config::Config;

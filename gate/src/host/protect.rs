@@ -3,18 +3,18 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
 use weir_link::{cpu_list, fault_of, interrupts, tell_drops};
+use weir_meter::Instant;
 
 use super::alarm::alarm;
 use super::cables::{Cable, Cables};
-use super::clock::micros;
+use super::clock::now;
 use super::config::Config;
-use super::run::Gate;
-use crate::Cut;
 
 /// Why a gate does not start: all that is wrong with its machine.
 #[derive(Debug, Error)]
@@ -27,8 +27,8 @@ pub(super) struct Machine {
     cables: Cables,
     is_guarded: bool,
     /// The first fault since the start.
-    lost: Option<String>,
-    at: u64,
+    pub(super) lost: Option<String>,
+    at: Instant,
 }
 
 impl Machine {
@@ -50,13 +50,23 @@ impl Machine {
             cables,
             is_guarded,
             lost: None,
-            at: micros(),
+            at: now(),
         })
     }
 
-    /// What has been wrong since the start.
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.lost.as_deref()
+    /// Looks once a second, until there is a fault: whether there is one now that was not there before.
+    pub(super) fn watch(&mut self) -> bool {
+        if !self.is_guarded || self.lost.is_some() || now() < self.at + WATCH_EVERY {
+            return false;
+        }
+        self.at = now();
+        self.lost = self.cables.faults().into_iter().next();
+        if let Some(fault) = &self.lost {
+            alarm(format_args!(
+                "the machine does not protect the link any more: {fault}"
+            ));
+        }
+        self.lost.is_some()
     }
 
     /// For operators.
@@ -66,24 +76,6 @@ impl Machine {
             (None, true) if self.cables.iter().next().is_none() => "none: no link over a network".to_owned(),
             (None, true) => "on".to_owned(),
             (None, false) => "NONE: started with --unprotected".to_owned(),
-        }
-    }
-}
-
-impl Gate {
-    /// Looks at the machine once a second. What a moment without its protection has let pass nobody knows: the cut stays.
-    pub(super) fn watch(&mut self) {
-        let (now, machine) = (micros(), &mut self.machine);
-        if !machine.is_guarded || machine.lost.is_some() || now < machine.at + WATCH_EVERY {
-            return;
-        }
-        machine.at = now;
-        if let Some(fault) = machine.cables.faults().into_iter().next() {
-            alarm(format_args!(
-                "the machine does not protect the link any more: {fault}"
-            ));
-            machine.lost = Some(fault);
-            self.valve.cut(Cut::Machine);
         }
     }
 }
@@ -173,5 +165,4 @@ fn disturbances(cables: &Cables) -> Vec<String> {
     reasons
 }
 
-/// Microseconds.
-const WATCH_EVERY: u64 = 1_000_000;
+const WATCH_EVERY: Duration = Duration::from_secs(1);

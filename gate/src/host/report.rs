@@ -2,60 +2,12 @@
 
 use std::fmt::Write as _;
 
-use weir_meter::{Alarm, Receipts};
+use weir_ledger::{Alarm, Receipts};
 
-use super::alarm::{LINE_BITS, LINES, Log, alarm};
-use super::clock::micros;
-use super::run::Gate;
-use crate::{Counters, Cut};
-
-/// What the host saw, beside the valve's and the governor's counters.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Host {
-    pub(super) inward: u64,
-    pub(super) inward_bytes: u64,
-    /// Datagrams from outside that are not for inner.
-    pub(super) inward_dropped: u64,
-    /// Datagrams with a permit, and their bytes on the line.
-    pub(super) datagrams: u64,
-    pub(super) line_bytes: u64,
-    /// Datagrams with a permit that the system did not take.
-    pub(super) lost: u64,
-    /// Ticks that began late by more than a millisecond.
-    pub(super) late: u64,
-    /// Ticks that did not happen at all.
-    pub(super) missed: u64,
-    /// The latest beginning of a tick, in nanoseconds.
-    pub(super) latest: u64,
-}
-
-/// What has been said.
-#[derive(Debug)]
-pub(super) struct Reported {
-    counters: Counters,
-    host: Host,
-    cut: Option<Cut>,
-    /// The tick since which nothing is cut.
-    open: u64,
-    log: Log,
-}
-
-impl Reported {
-    pub(super) fn new(now: u64) -> Self {
-        Self {
-            counters: Counters::default(),
-            host: Host::default(),
-            cut: None,
-            open: 0,
-            log: Log::new(now),
-        }
-    }
-
-    /// An operator lets frames out again; the next cut is another one, whatever its reason.
-    pub(super) const fn resume(&mut self, tick: u64) {
-        (self.cut, self.open) = (None, tick);
-    }
-}
+use super::alarm::{LINE_BITS, LINES, alarm};
+use super::clock::now;
+use super::state::Gate;
+use crate::Cut;
 
 impl Gate {
     /// One `name value` a line.
@@ -93,8 +45,8 @@ impl Gate {
             ("latest_us", host.latest / 1_000),
             ("receipts", receipts),
             ("receipts_refused", receipts_refused),
-            ("datagrams", host.datagrams),
-            ("line_bytes", self.host.line_bytes),
+            ("datagrams", host.left.datagrams),
+            ("line_bytes", host.left.bits / 8),
             ("charged_bits", spent.bits()),
             ("told_bits", spent.told),
             ("spent_bits", spent_bits),
@@ -112,10 +64,10 @@ impl Gate {
         out
     }
 
-    /// Says what is new and matters: a cut at once, the rest as [`Log`] has it. To be called after a tick, so that nothing is
+    /// Says what is new and matters: a cut at once, the rest as the log has it. To be called after a tick, so that nothing is
     /// said at a moment that inner could choose more finely.
     pub(super) fn report(&mut self) {
-        let now = micros();
+        let now = now();
         let is_silent = self.silence.is_some_and(|silence| now > self.heard + silence);
         if is_silent && self.valve.is_cut().is_none() {
             alarm("no receipt of outer's for too long");

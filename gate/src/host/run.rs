@@ -4,55 +4,24 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::mm::{MlockAllFlags, mlockall};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use weir_ledger::{Disagreement, Receipts, read_key};
 use weir_link::{Link as _, Metered, Sent, Socket};
-use weir_meter::{Count, Disagreement, Governor, Receipts};
+use weir_meter::Instant;
 use weir_wire::inward::{Body, Inward, Kind};
 
-use super::alarm::{alarm, note};
-use super::clock::{micros, sleep_until, spin_until};
+use super::alarm::{Log, alarm, note};
+use super::clock::{micros, now, sleep_until, spin_until};
 use super::config::Config;
 use super::control::{Control, STATUS};
 use super::protect::Machine;
-use super::report::{Host, Reported};
+use super::state::{Gate, Host, Reported};
 use super::traffic::Traffic;
 use crate::{Cut, Valve};
-
-/// Everything that the loop turns around.
-pub(super) struct Gate {
-    inside: Socket,
-    /// What came in on its interface, and whether the socket has been empty since that was last looked at.
-    traffic: Option<Traffic>,
-    is_empty: bool,
-    outside: Metered<Socket>,
-    pub(super) governor: Governor,
-    pub(super) valve: Valve,
-    pub(super) receipts: Option<Receipts>,
-    /// What the last receipt that was wrong said.
-    pub(super) differs: Option<Disagreement>,
-    /// Microseconds without a receipt that are borne, and when the last one came.
-    pub(super) silence: Option<u64>,
-    pub(super) heard: u64,
-    /// Length of a tick in microseconds.
-    tick: u64,
-    /// Beginning of the next tick, in microseconds since boot: a multiple of its length.
-    due: u64,
-    /// Whether inner has been told of it.
-    told: bool,
-    pub(super) machine: Machine,
-    /// The last tick that was late.
-    late: u64,
-    pub(super) host: Host,
-    /// What has been reported.
-    pub(super) reported: Reported,
-    /// What inner is told.
-    word: Vec<u8>,
-    /// A keyed hash: of a tick, its lot.
-    lot: RandomState,
-}
 
 /// Runs until a signal comes.
 pub(super) fn run(config: &Config, is_guarded: bool) -> anyhow::Result<()> {
@@ -62,7 +31,7 @@ pub(super) fn run(config: &Config, is_guarded: bool) -> anyhow::Result<()> {
     let words = &config.receipts;
     let mut outer =
         Socket::open_on(&config.addresses()?.1, config.outside.device.as_deref()).context("outside")?;
-    let key = words.key.as_deref().map(weir_ledger::read_key).transpose()?;
+    let key = words.key.as_deref().map(read_key).transpose()?;
     // Before signals are heard and anything of inner's: one ends it, and what inner says meanwhile is of no tick.
     let heard = config.meter.hear(key, words.at_start_s, |buffer| {
         let len = outer.recv(buffer).ok().flatten()?;
@@ -87,14 +56,17 @@ pub(super) fn run(config: &Config, is_guarded: bool) -> anyhow::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         sleep_until(gate.wake_at());
         let has_begun = gate.beat(&mut buffer)?;
-        control.serve(micros(), |order| gate.obey(order));
+        control.serve(now(), |order| gate.obey(order));
         if has_begun {
-            gate.watch();
+            // What a moment without its protection has let pass nobody knows: the cut stays.
+            if gate.machine.watch() {
+                gate.valve.cut(Cut::Machine);
+            }
             gate.report();
         }
     }
     note("shutting down");
-    let closed = gate.governor.close(micros());
+    let closed = gate.governor.close(now());
     closed.context("the ledger was not closed; what it had reserved counts as spent")
 }
 
@@ -130,17 +102,20 @@ impl Gate {
             governor,
             valve: Valve::new(rules)?,
             silence: (receipts.is_some() && words.silence_s > 0)
-                .then(|| words.silence_s.saturating_mul(1_000_000)),
+                .then(|| Duration::from_secs(words.silence_s)),
             receipts,
             differs: None,
-            heard: micros(),
+            heard: now(),
             tick,
             due: (micros() / tick + 1) * tick,
             told: false,
             machine,
             late: 0,
             host: Host::default(),
-            reported: Reported::new(micros()),
+            reported: Reported {
+                log: Log::new(now()),
+                ..Reported::default()
+            },
             word: Vec::with_capacity(64),
             lot: RandomState::new(),
         })
@@ -214,14 +189,14 @@ impl Gate {
     fn begin(&mut self, until: u64) -> anyhow::Result<()> {
         let due = self.due * 1_000;
         let leaves = due + self.lot.hash_one(due) % (self.tick * 1_000 / DITHER).min(DITHER_MOST);
-        let now = micros().max(self.due);
+        let begins = Instant::from_micros(micros().max(self.due));
         let (outside, host, cost) = (&mut self.outside, &mut self.host, self.governor.cost());
         let (mut began, mut failed) = (0, None);
-        let result = self.valve.tick(now, &mut self.governor, |leaving| {
+        let result = self.valve.tick(begins, &mut self.governor, |leaving| {
             began = spin_until(leaves.max(until * 1_000));
             outside.send_all(leaving, |frame, sent| {
-                host.datagrams += 1;
-                host.line_bytes += cost.bits(frame.len()).unwrap_or(0) / 8;
+                host.left.datagrams += 1;
+                host.left.bits += cost.bits(frame.len()).unwrap_or(0);
                 match sent {
                     Ok(Sent::Whole) => {}
                     Ok(Sent::Lost | Sent::TooLong | Sent::Refused(_)) => host.lost += 1,
@@ -234,7 +209,7 @@ impl Gate {
         }
         let _ = result; // `report` looks at the valve.
         // The disk has until the next tick.
-        self.governor.prepare(micros());
+        self.governor.prepare(now());
         let (late, ticks) = (began.saturating_sub(leaves), self.valve.counters().ticks);
         host.latest = host.latest.max(late);
         host.late += u64::from(late > LATE);
@@ -244,7 +219,7 @@ impl Gate {
         if late > LATE || missed > 0 {
             // Outer sees which tick that was, and how late.
             self.governor
-                .tell(micros(), &[ticks - self.late, late / DITHER_MOST], 0);
+                .tell(now(), &[ticks - self.late, late / DITHER_MOST], 0);
             self.late = ticks;
         }
         self.due = next;
@@ -292,7 +267,7 @@ impl Gate {
     fn pass_inward(&mut self, datagram: &[u8]) -> anyhow::Result<()> {
         self.host.inward += 1;
         self.host.inward_bytes += datagram.len() as u64;
-        self.governor.received(micros(), datagram.len());
+        self.governor.received(now(), datagram.len());
         match Kind::of(datagram) {
             Some(Kind::Hello | Kind::Data | Kind::Ping) => {
                 let _ = self.inside.send(datagram)?;
@@ -312,12 +287,8 @@ impl Gate {
         let Body::Receipt(receipt) = inward.body else {
             return;
         };
-        let ours = Count {
-            datagrams: self.host.datagrams,
-            bits: self.host.line_bytes * 8,
-        };
         let [before, _] = receipts.counters();
-        if let Err(why) = receipts.take(receipt, ours) {
+        if let Err(why) = receipts.take(receipt, self.host.left) {
             // How much it is, `status` says.
             alarm(match why {
                 Disagreement::More { .. } => "outer has received more than the gate let out",
@@ -327,7 +298,7 @@ impl Gate {
             self.valve.cut(Cut::Counters);
         }
         if receipts.counters()[0] > before {
-            self.heard = micros();
+            self.heard = now();
         }
     }
 
@@ -338,13 +309,14 @@ impl Gate {
             // From a program that has compared counters.
             b"disagree" => self.valve.cut(Cut::Counters),
             b"resume" => {
-                if let Some(lost) = self.machine.lost() {
+                if let Some(lost) = &self.machine.lost {
                     return format!("not resumed: {lost}; see to the machine, and start the gate anew\n");
                 }
                 note("an operator resumes");
-                self.heard = micros();
+                self.heard = now();
                 self.valve.resume();
-                self.reported.resume(self.valve.counters().ticks);
+                // The next cut is another one, whatever its reason.
+                (self.reported.cut, self.reported.open) = (None, self.valve.counters().ticks);
             }
             _ => return "orders are: status, cut, disagree, resume\n".to_owned(),
         }

@@ -2,7 +2,7 @@
 //! The property test and the fuzz target run the same function.
 
 use weir_gate::{Cut, Rules, Valve};
-use weir_meter::{Governor, Limits, LinkCost};
+use weir_meter::{Governor, Instant, Limits, LinkCost};
 use weir_wire::frame::Frame;
 use weir_wire::{CheckWidth, IdWidth, Parameters, Shape};
 
@@ -90,7 +90,7 @@ pub(crate) fn run(mut input: Input<'_>) {
     let (rules, limits) = setting(input);
     let parameters = &rules.parameters;
     let mut valve = Valve::new(rules).expect("rules in range");
-    let mut governor = Governor::new(0, LinkCost::UdpIpv4, limits).expect("limits in range");
+    let mut governor = Governor::new(Instant::ZERO, LinkCost::UdpIpv4, limits).expect("limits in range");
     let (id, mut tap, mut charged, mut now) = (governor.id(), 0, 0, 0);
     while !input.0.is_empty() {
         // Ids that ascend now and then, or a tick would hardly ever have more than two.
@@ -105,7 +105,7 @@ pub(crate) fn run(mut input: Input<'_>) {
         let was_cut = valve.is_cut();
         let mut last = None;
         let mut left = 0;
-        let result = valve.tick(now, &mut governor, |leaving| {
+        let result = valve.tick(Instant::from_micros(now), &mut governor, |leaving| {
             for (permit, frame) in leaving {
                 charged += permit.bits();
                 permit

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use weir_ledger::{Paths, WitnessAt};
-use weir_meter::ledger::{Cap, Genesis, Limit};
+use weir_ledger::{Cap, Genesis, Limit, Paths, WitnessAt};
 
 /// A folder with a ledger and a configuration, and the sockets of both sides.
 pub(crate) struct Lab {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use weir_meter::Echo;
+use weir_ledger::Echo;
 use weir_wire::Parameters;
 use weir_wire::inward::{Body, Inward};
 

@@ -12,7 +12,7 @@ use weir_wire::{
 const LATENCY: Duration = Duration::from_millis(2);
 
 fn governor(limits: Limits) -> Governor {
-    Governor::new(0, LinkCost::UdpIpv4, limits).unwrap()
+    Governor::new(weir_meter::Instant::ZERO, LinkCost::UdpIpv4, limits).unwrap()
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn a_permit_sends_one_datagram_of_its_length() {
     let mut governor = governor(Limits::default());
     let stranger = self::governor(Limits::default());
     let mut one = Metered::new(one, &governor);
-    let mut permit = |len| match governor.release(0, len, Purpose::Frame) {
+    let mut permit = |len| match governor.release(weir_meter::Instant::ZERO, len, Purpose::Frame) {
         Release::Go(permit) => permit,
         other => panic!("{other:?}"),
     };
@@ -54,7 +54,7 @@ fn of_many_each_needs_its_own_permit_and_has_its_own_fate() {
     frames[70].0 = 70;
     let mut leaving: Vec<(Permit, &[u8])> = Vec::new();
     for &(len, frame) in &frames {
-        let Release::Go(permit) = governor.release(0, len, Purpose::Frame) else {
+        let Release::Go(permit) = governor.release(weir_meter::Instant::ZERO, len, Purpose::Frame) else {
             panic!("the burst allows it")
         };
         leaving.push((permit, frame));
@@ -104,12 +104,13 @@ impl Inside {
         }
         let mut out = Vec::new();
         while let Some(transmit) = self.session.poll_transmit(now, &mut out) {
-            match self
-                .governor
-                .release(now.micros(), out.len(), governed_purpose(transmit.purpose))
-            {
+            let (at, purpose) = (
+                weir_meter::Instant::from_micros(now.micros()),
+                governed_purpose(transmit.purpose),
+            );
+            match self.governor.release(at, out.len(), purpose) {
                 Release::Go(permit) => assert_eq!(self.link.send(permit, &out).unwrap(), Sent::Whole),
-                Release::At(at) => self.session.put_back(transmit, Instant::from_micros(at)),
+                Release::At(at) => self.session.put_back(transmit, Instant::from_micros(at.micros())),
                 Release::Refuse(why) => self.refused.push(why),
             }
         }

@@ -1,8 +1,12 @@
 use super::*;
-use crate::ledger::Cap;
-use crate::ledger::tests::{BLOCK, World};
+use crate::account::Charge;
+use crate::limits::side_bits;
 use proptest::prelude::*;
 use std::vec::Vec;
+
+const fn us(micros: u64) -> Instant {
+    Instant::from_micros(micros)
+}
 
 /// 84 bytes on the wire and no side bits: 672 bits for any short datagram.
 const SHORT: u64 = 672;
@@ -18,7 +22,7 @@ fn limits() -> Limits {
 }
 
 fn governor(limits: Limits) -> Governor {
-    Governor::new(0, LinkCost::UdpIpv4, limits).unwrap()
+    Governor::new(Instant::ZERO, LinkCost::UdpIpv4, limits).unwrap()
 }
 
 fn goes(release: Release) -> bool {
@@ -36,21 +40,21 @@ fn refusal(release: Release) -> Refused {
 fn burst_then_rate() {
     let mut governor = governor(limits());
     for _ in 0..10 {
-        assert!(goes(governor.release(0, 10, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 10, Purpose::Frame)));
     }
     // 672 bits at 6720 bits per second take exactly 100 ms.
     assert!(matches!(
-        governor.release(0, 10, Purpose::Frame),
-        Release::At(100_000)
+        governor.release(us(0), 10, Purpose::Frame),
+        Release::At(at) if at == us(100_000)
     ));
     assert!(matches!(
-        governor.release(99_999, 10, Purpose::Frame),
-        Release::At(100_000)
+        governor.release(us(99_999), 10, Purpose::Frame),
+        Release::At(at) if at == us(100_000)
     ));
-    assert!(goes(governor.release(100_000, 10, Purpose::Frame)));
+    assert!(goes(governor.release(us(100_000), 10, Purpose::Frame)));
     assert!(matches!(
-        governor.release(100_000, 10, Purpose::Frame),
-        Release::At(200_000)
+        governor.release(us(100_000), 10, Purpose::Frame),
+        Release::At(at) if at == us(200_000)
     ));
     assert_eq!(
         governor.counters().frames,
@@ -71,11 +75,11 @@ fn total_is_a_hard_limit_and_soft_warns_before() {
     let mut low = Vec::new();
     for _ in 0..10 {
         low.push(governor.is_low());
-        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
     }
     assert_eq!(low.iter().filter(|&&low| low).count(), 2);
     assert_eq!(
-        refusal(governor.release(u64::MAX, 0, Purpose::Frame)),
+        refusal(governor.release(us(u64::MAX), 0, Purpose::Frame)),
         Refused::TotalSpent
     );
     assert_eq!(governor.left(), 0);
@@ -93,18 +97,18 @@ fn repeats_and_handshakes_stay_within_their_shares() {
     // Shares of the burst: 10 % and 2 %.
     let count = |governor: &mut Governor, now, purpose| {
         (0..1_000)
-            .filter(|_| goes(governor.release(now, 0, purpose)))
+            .filter(|_| goes(governor.release(us(now), 0, purpose)))
             .count()
     };
     assert_eq!(count(&mut governor, 0, Purpose::Repeat), 100);
     assert_eq!(count(&mut governor, 0, Purpose::Handshake), 20);
     // Which are also all of their shares of the total.
     assert_eq!(
-        refusal(governor.release(u64::MAX, 0, Purpose::Repeat)),
+        refusal(governor.release(us(u64::MAX), 0, Purpose::Repeat)),
         Refused::RepeatsSpent
     );
     assert_eq!(
-        refusal(governor.release(u64::MAX, 0, Purpose::Handshake)),
+        refusal(governor.release(us(u64::MAX), 0, Purpose::Handshake)),
         Refused::HandshakesSpent
     );
     // Frames still have the rest.
@@ -119,14 +123,14 @@ fn a_share_that_is_empty_for_now_refuses_at_once_and_refills_at_its_rate() {
         ..limits()
     });
     let count = |governor: &mut Governor, now| {
-        let released = (0..200).map(|_| governor.release(now, 0, Purpose::Repeat));
+        let released = (0..200).map(|_| governor.release(us(now), 0, Purpose::Repeat));
         released
             .filter(|release| matches!(release, Release::Go(_)))
             .count()
     };
     assert_eq!(count(&mut governor, 0), 100);
     assert_eq!(
-        refusal(governor.release(0, 0, Purpose::Repeat)),
+        refusal(governor.release(us(0), 0, Purpose::Repeat)),
         Refused::RepeatRate
     );
     // 10 % of 6720 bits per second is one short datagram per second.
@@ -134,7 +138,7 @@ fn a_share_that_is_empty_for_now_refuses_at_once_and_refills_at_its_rate() {
     assert_eq!(count(&mut governor, 1_000_000), 1);
     assert_eq!(count(&mut governor, 6_000_000), 5);
     // Frames did not wait for any of this.
-    assert!(goes(governor.release(6_000_000, 0, Purpose::Frame)));
+    assert!(goes(governor.release(us(6_000_000), 0, Purpose::Frame)));
 }
 
 #[test]
@@ -145,11 +149,11 @@ fn no_share_means_none() {
         ..limits()
     });
     assert_eq!(
-        refusal(governor.release(0, 0, Purpose::Repeat)),
+        refusal(governor.release(us(0), 0, Purpose::Repeat)),
         Refused::RepeatsSpent
     );
     assert_eq!(
-        refusal(governor.release(0, 0, Purpose::Handshake)),
+        refusal(governor.release(us(0), 0, Purpose::Handshake)),
         Refused::HandshakesSpent
     );
 }
@@ -167,23 +171,23 @@ fn repeats_and_handshakes_have_a_rate_of_their_own() {
         (Purpose::Handshake, 20, Refused::HandshakeRate),
     ] {
         for _ in 0..share {
-            assert!(goes(governor.release(0, 0, purpose)));
+            assert!(goes(governor.release(us(0), 0, purpose)));
         }
-        assert_eq!(refusal(governor.release(0, 0, purpose)), refused);
+        assert_eq!(refusal(governor.release(us(0), 0, purpose)), refused);
     }
-    assert!(goes(governor.release(0, 0, Purpose::Frame)));
+    assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
 }
 
 #[test]
 fn sizes_that_can_never_leave_are_refused_by_name() {
     let mut governor = governor(limits());
     assert_eq!(
-        refusal(governor.release(0, 1_473, Purpose::Frame)),
+        refusal(governor.release(us(0), 1_473, Purpose::Frame)),
         Refused::TooLong { len: 1_473 }
     );
     let bits = 1_538 * 8;
     assert_eq!(
-        refusal(governor.release(0, 1_472, Purpose::Frame)),
+        refusal(governor.release(us(0), 1_472, Purpose::Frame)),
         Refused::AboveBurst { bits, burst: 6_720 }
     );
 }
@@ -199,24 +203,24 @@ fn extremes_do_not_overflow() {
     };
     let mut huge = governor(all);
     for now in [0, 1, u64::MAX, u64::MAX, 0] {
-        assert!(goes(huge.release(now, 1_472, Purpose::Frame)));
-        assert!(goes(huge.release(now, 1_472, Purpose::Repeat)));
+        assert!(goes(huge.release(us(now), 1_472, Purpose::Frame)));
+        assert!(goes(huge.release(us(now), 1_472, Purpose::Repeat)));
     }
     let mut side = governor(Limits {
         side_bits: u64::MAX,
         ..all
     });
     assert_eq!(
-        refusal(side.release(0, 0, Purpose::Frame)),
+        refusal(side.release(us(0), 0, Purpose::Frame)),
         Refused::TooLong { len: 0 }
     );
     assert!(matches!(
-        Governor::new(0, LinkCost::UdpIpv4, Limits { rate: 0, ..all }),
+        Governor::new(Instant::ZERO, LinkCost::UdpIpv4, Limits { rate: 0, ..all }),
         Err(LimitsError::NoRate)
     ));
     assert!(matches!(
         Governor::new(
-            0,
+            Instant::ZERO,
             LinkCost::UdpIpv4,
             Limits {
                 soft_percent: 101,
@@ -234,7 +238,7 @@ fn extremes_do_not_overflow() {
 fn a_permit_is_for_one_length_and_one_governor() {
     use crate::permit::Mismatch;
     let (mut one, other) = (governor(limits()), governor(limits()));
-    let mut permit = || match one.release(0, 10, Purpose::Frame) {
+    let mut permit = || match one.release(us(0), 10, Purpose::Frame) {
         Release::Go(permit) => permit,
         other => panic!("{other:?}"),
     };
@@ -267,12 +271,13 @@ proptest! {
         for (wait, len, purpose) in asks {
             now += wait;
             let purpose = [Purpose::Frame, Purpose::Repeat, Purpose::Handshake][usize::from(purpose)];
-            let release = match governor.release(now, len, purpose) {
+            let release = match governor.release(us(now), len, purpose) {
                 Release::At(at) => {
-                    prop_assert!(at > now && purpose == Purpose::Frame);
-                    prop_assert!(matches!(governor.release(at - 1, len, purpose), Release::At(again) if again == at));
-                    now = at;
-                    let release = governor.release(now, len, purpose);
+                    let before = us(at.micros() - 1);
+                    prop_assert!(before >= us(now) && purpose == Purpose::Frame);
+                    prop_assert!(matches!(governor.release(before, len, purpose), Release::At(again) if again == at));
+                    now = at.micros();
+                    let release = governor.release(us(now), len, purpose);
                     prop_assert!(matches!(release, Release::Go(_)));
                     release
                 }
@@ -299,7 +304,7 @@ proptest! {
 }
 
 fn with_spans(limits: Limits, spans: &[Span]) -> Governor {
-    Governor::with_ledger(None, 0, LinkCost::UdpIpv4, limits, spans).unwrap()
+    Governor::with_account(Memory, Instant::ZERO, LinkCost::UdpIpv4, limits, spans).unwrap()
 }
 
 fn alarms(governor: &mut Governor) -> Vec<Alarm> {
@@ -329,7 +334,7 @@ fn a_window_warns_then_stops_and_opens_again_when_it_has_passed() {
     };
     let mut governor = with_spans(WIDE, &[hour]);
     for number in 0..10 {
-        assert!(goes(governor.release(SECOND, 0, Purpose::Frame)), "{number}");
+        assert!(goes(governor.release(us(SECOND), 0, Purpose::Frame)), "{number}");
     }
     let low = Alarm::WindowLow {
         seconds: 3_600,
@@ -342,13 +347,13 @@ fn a_window_warns_then_stops_and_opens_again_when_it_has_passed() {
         cap: 10 * SHORT,
     };
     assert_eq!(alarms(&mut governor), [low, full]);
-    let Release::At(at) = governor.release(2 * SECOND, 0, Purpose::Frame) else {
+    let Release::At(at) = governor.release(us(2 * SECOND), 0, Purpose::Frame) else {
         panic!("the window is used up");
     };
     // An hour later, and at most a 64th more.
-    assert!((3_600 * SECOND..3_660 * SECOND).contains(&at), "{at}");
+    assert!((us(3_600 * SECOND)..us(3_660 * SECOND)).contains(&at), "{at:?}");
     assert_eq!(
-        refusal(governor.release(2 * SECOND, 0, Purpose::Repeat)),
+        refusal(governor.release(us(2 * SECOND), 0, Purpose::Repeat)),
         Refused::WindowSpent { seconds: 3_600 }
     );
     assert!(goes(governor.release(at, 0, Purpose::Frame)));
@@ -369,7 +374,7 @@ fn of_two_windows_of_one_length_the_stricter_holds_and_all_lengths_hold() {
     let mut governor = with_spans(WIDE, &[span(60, 9), span(60, 3), span(60, 5), span(3_600, 4)]);
     let count = |governor: &mut Governor, now| {
         (0..20)
-            .filter(|_| goes(governor.release(now, 0, Purpose::Frame)))
+            .filter(|_| goes(governor.release(us(now), 0, Purpose::Frame)))
             .count()
     };
     assert_eq!(count(&mut governor, 0), 3);
@@ -390,15 +395,15 @@ fn repeats_take_a_tenth_of_a_window_and_no_more_whatever_is_configured() {
         };
         let mut governor = with_spans(limits, &[span]);
         let repeats = (0..50)
-            .filter(|_| goes(governor.release(0, 0, Purpose::Repeat)))
+            .filter(|_| goes(governor.release(us(0), 0, Purpose::Repeat)))
             .count();
         assert_eq!(repeats, expected, "{percent}");
         if percent > 0 {
-            let refused = refusal(governor.release(0, 0, Purpose::Repeat));
+            let refused = refusal(governor.release(us(0), 0, Purpose::Repeat));
             assert_eq!(refused, Refused::WindowSpent { seconds: 60 });
             assert!(!refused.is_final());
         }
-        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
     }
 }
 
@@ -407,12 +412,12 @@ fn handshakes_have_an_hour() {
     let mut governor = with_spans(WIDE, &[]);
     let count = |governor: &mut Governor, now| {
         (0..50)
-            .filter(|_| goes(governor.release(now, 0, Purpose::Handshake)))
+            .filter(|_| goes(governor.release(us(now), 0, Purpose::Handshake)))
             .count()
     };
     assert_eq!(count(&mut governor, 0), 10);
     assert_eq!(
-        refusal(governor.release(0, 0, Purpose::Handshake)),
+        refusal(governor.release(us(0), 0, Purpose::Handshake)),
         Refused::HandshakeHour
     );
     assert_eq!(count(&mut governor, 3_000 * SECOND), 0);
@@ -425,7 +430,7 @@ fn what_a_window_never_lets_out_is_refused_by_name_and_a_window_has_a_length() {
         seconds: 60,
         bits: SHORT - 1,
     };
-    let refused = refusal(with_spans(WIDE, &[span]).release(0, 0, Purpose::Frame));
+    let refused = refusal(with_spans(WIDE, &[span]).release(us(0), 0, Purpose::Frame));
     assert_eq!(
         refused,
         Refused::AboveWindow {
@@ -436,7 +441,7 @@ fn what_a_window_never_lets_out_is_refused_by_name_and_a_window_has_a_length() {
     );
     assert!(refused.is_final() && !refused.is_end());
     let none = Span { seconds: 0, bits: 1 };
-    let error = Governor::with_ledger(None, 0, LinkCost::UdpIpv4, WIDE, &[none]).unwrap_err();
+    let error = Governor::with_account(Memory, Instant::ZERO, LinkCost::UdpIpv4, WIDE, &[none]).unwrap_err();
     assert_eq!(error, LimitsError::NoTime);
 }
 
@@ -448,7 +453,7 @@ fn a_moment_is_charged_for_the_ticks_that_were_let_pass() {
         ..WIDE
     };
     let mut governor = with_spans(limits, &[]);
-    let mut charge = |tick: u64| match governor.release(tick * 100_000 + 7, 0, Purpose::Frame) {
+    let mut charge = |tick: u64| match governor.release(us(tick * 100_000 + 7), 0, Purpose::Frame) {
         Release::Go(permit) => permit.bits() - SHORT - 11,
         other => panic!("{other:?}"),
     };
@@ -510,11 +515,11 @@ fn more_out_than_in_is_an_alarm_and_no_more() {
     let mut now = 0;
     let mut send = |governor: &mut Governor| {
         now += SECOND;
-        assert!(goes(governor.release(now, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(now), 0, Purpose::Frame)));
     };
     // Twice as much is as it should be.
     for pair in 0..20 {
-        governor.received(pair * 2 * SECOND, 0);
+        governor.received(us(pair * 2 * SECOND), 0);
         send(&mut governor);
         send(&mut governor);
     }
@@ -534,232 +539,11 @@ fn the_total_warns_once() {
         ..limits()
     });
     for _ in 0..9 {
-        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
     }
     let spent = 8 * SHORT;
     let total = 10 * SHORT;
     assert_eq!(alarms(&mut governor), [Alarm::TotalLow { spent, total }]);
-}
-
-fn on(world: &World, limits: Limits, spans: &[Span]) -> Governor {
-    let ledger = world.open().unwrap();
-    Governor::with_ledger(
-        Some(ledger),
-        world.moment.micros,
-        LinkCost::UdpIpv4,
-        limits,
-        spans,
-    )
-    .unwrap()
-}
-
-#[test]
-fn permits_draw_on_the_ledger_and_its_limits_hold_over_restarts() {
-    let mut world = World::new();
-    let mut governor = on(&world, WIDE, &[]);
-    let now = world.moment.micros;
-    // The ledger has 500,000 bits for an hour, though nothing else does.
-    let mut sent = 0;
-    let at = loop {
-        match governor.release(now, 0, Purpose::Frame) {
-            Release::Go(permit) => sent += permit.bits(),
-            Release::At(at) => break at,
-            Release::Refuse(why) => panic!("{why}"),
-        }
-    };
-    assert_eq!(sent, 500_000 / SHORT * SHORT);
-    assert_eq!(governor.ledger().unwrap().state().spent, sent);
-    assert_eq!(governor.spent(), (sent, 1_000_000));
-    governor.close(now).unwrap();
-    // Another process does not begin the hour anew.
-    let mut governor = on(&world, WIDE, &[]);
-    assert!(matches!(governor.release(now, 0, Purpose::Frame), Release::At(again) if again >= at));
-    governor.close(now).unwrap();
-    // Nor another boot, however far the wall clock was set: what has passed since boot is all that is credited.
-    world.moment = crate::ledger::Moment {
-        boot: 2,
-        micros: 10 * SECOND,
-        wall: world.moment.wall + 1_000_000,
-    };
-    let mut governor = on(&world, WIDE, &[]);
-    let Release::At(again) = governor.release(10 * SECOND, 0, Purpose::Frame) else {
-        panic!("the hour is used up");
-    };
-    assert!((3_600 * SECOND..3_700 * SECOND).contains(&again), "{again}");
-    assert!(goes(governor.release(again, 0, Purpose::Frame)));
-}
-
-#[test]
-fn a_crash_uses_windows_up_as_well() {
-    let mut world = World::new();
-    world.settings.block = 500_000;
-    let mut governor = on(&world, WIDE, &[]);
-    let now = world.moment.micros;
-    assert!(goes(governor.release(now, 0, Purpose::Frame)));
-    drop(governor);
-    // What was reserved may have left a moment ago.
-    let mut governor = on(&world, WIDE, &[]);
-    assert!(matches!(governor.release(now, 0, Purpose::Frame), Release::At(_)));
-}
-
-#[test]
-fn shares_of_the_ledgers_total_hold_over_restarts() {
-    let world = World::new();
-    let now = world.moment.micros;
-    let limits = Limits {
-        repeat_percent: 1,
-        ..WIDE
-    };
-    let mut repeats = 0;
-    for _ in 0..4 {
-        let mut governor = on(&world, limits, &[]);
-        repeats += (0..10)
-            .filter(|_| goes(governor.release(now, 0, Purpose::Repeat)))
-            .count() as u64;
-        governor.close(now).unwrap();
-    }
-    // 1 % of the window of 500,000 bits is less than 1 % of the total of 1,000,000.
-    assert_eq!(repeats, 5_000 / SHORT);
-}
-
-#[test]
-fn the_ledgers_total_is_the_end() {
-    let world = World::new();
-    let now = world.moment.micros;
-    let mut ledger = world.open().unwrap();
-    ledger
-        .lower(
-            now,
-            Cap {
-                limit: Limit::Total,
-                bits: 2 * SHORT,
-            },
-        )
-        .unwrap();
-    let mut governor = Governor::with_ledger(Some(ledger), now, LinkCost::UdpIpv4, WIDE, &[]).unwrap();
-    assert!(goes(governor.release(now, 0, Purpose::Frame)));
-    assert!(!governor.is_low());
-    assert!(goes(governor.release(now, 0, Purpose::Frame)));
-    let why = refusal(governor.release(now, 0, Purpose::Frame));
-    assert!(why == Refused::TotalSpent && why.is_end());
-    assert!(governor.is_low() && governor.left() == 0);
-    let (spent, total) = (2 * SHORT, 2 * SHORT);
-    assert_eq!(alarms(&mut governor), [Alarm::TotalLow { spent, total }]);
-}
-
-#[test]
-fn a_ledger_that_fails_stops_everything_and_says_why() {
-    let world = World::new();
-    let now = world.moment.micros;
-    let mut governor = on(&world, WIDE, &[]);
-    world.power.fail_after(0);
-    let why = refusal(governor.release(now, 0, Purpose::Frame));
-    let Refused::Ledger(error) = why else {
-        panic!("{why}")
-    };
-    assert!(why.is_final() && why.is_end());
-    assert_eq!(alarms(&mut governor), [Alarm::Ledger(error)]);
-    world.power.back();
-    assert_eq!(refusal(governor.release(now, 0, Purpose::Frame)), why);
-    assert_eq!(governor.counters().bits(), 0);
-    assert_eq!(governor.close(now), Err(error));
-}
-
-/// What an inner that has lost its disk can still say: no more than was reserved, and nothing but handshakes.
-#[test]
-fn a_ledger_that_fails_lets_handshakes_out_of_what_is_reserved_on_the_disk() {
-    let mut world = World::new();
-    world.settings.block = 10 * SHORT;
-    let now = world.moment.micros;
-    // Frames before the disk fails: with none left of the block, and with some.
-    for (frames, handshakes) in [(10, 0), (8, 2), (1, 9)] {
-        let mut governor = on(&world, WIDE, &[]);
-        let begun = governor.ledger().unwrap().state().spent;
-        for _ in 0..frames {
-            assert!(goes(governor.release(now, 0, Purpose::Frame)));
-        }
-        let reserved = governor.ledger().unwrap().state().reserved;
-        assert_eq!(reserved, begun + 10 * SHORT);
-        world.power.fail_after(0);
-        // A block that only this program's memory knows of counts for nothing.
-        let mut ledger = governor.ledger.take().unwrap();
-        ledger.rotate(now).unwrap_err();
-        governor.ledger = Some(ledger);
-        for purpose in [Purpose::Frame, Purpose::Repeat] {
-            assert!(refusal(governor.release(now, 0, purpose)).is_end());
-        }
-        let said = (0..20)
-            .filter(|_| goes(governor.release(now, 0, Purpose::Handshake)))
-            .count();
-        assert_eq!(said, handshakes);
-        let spent = governor.ledger().unwrap().state().spent;
-        assert_eq!(spent, begun + 10 * SHORT);
-        drop(governor);
-        world.power.back();
-        let governor = on(&world, WIDE, &[]);
-        assert!(governor.ledger().unwrap().state().spent >= spent);
-        governor.close(now).unwrap();
-    }
-    // The record of a block is written, but no more than that: it is not known to be on the disk.
-    let mut governor = on(&world, WIDE, &[]);
-    world.power.fail_after(0);
-    assert!(refusal(governor.release(now, 0, Purpose::Frame)).is_end());
-    assert!(refusal(governor.release(now, 0, Purpose::Handshake)).is_end());
-}
-
-/// Whatever frames and repeats do, one handshake can leave: of a window, of this program's total, of the ledger's.
-#[test]
-fn a_reserve_is_left_when_frames_have_used_everything_up() {
-    let reserve = 3 * SHORT;
-    let hour = Span {
-        seconds: 3_600,
-        bits: 100 * SHORT,
-    };
-    let own = Limits {
-        total: 100 * SHORT,
-        reserve,
-        ..WIDE
-    };
-    let wide = Limits { reserve, ..WIDE };
-    let world = World::new();
-    let mut ledger = world.open().unwrap();
-    let cap = Cap {
-        limit: Limit::Total,
-        bits: 100 * SHORT,
-    };
-    ledger.lower(world.moment.micros, cap).unwrap();
-    let now = world.moment.micros;
-    let on_ledger = Governor::with_ledger(Some(ledger), now, LinkCost::UdpIpv4, wide, &[]).unwrap();
-    for (mut governor, window) in [
-        (with_spans(wide, &[hour]), Some(3_600)),
-        (with_spans(own, &[]), None),
-        (on_ledger, None),
-    ] {
-        let mut count = |purpose| {
-            (0..200)
-                .filter(|_| goes(governor.release(now, 0, purpose)))
-                .count()
-        };
-        assert_eq!(count(Purpose::Frame), 97);
-        assert_eq!(count(Purpose::Repeat), 0);
-        match (window, governor.release(now, 0, Purpose::Frame)) {
-            (Some(_), Release::At(until)) => assert_eq!(governor.wait(), Some(Wait { until, window })),
-            (None, Release::Refuse(Refused::TotalSpent)) => assert_eq!(governor.wait(), None),
-            (_, other) => panic!("{other:?}"),
-        }
-        let mut count = |purpose| {
-            (0..200)
-                .filter(|_| goes(governor.release(now, 0, purpose)))
-                .count()
-        };
-        assert_eq!(count(Purpose::Handshake), 3);
-        assert_eq!(governor.counters().bits(), 100 * SHORT);
-    }
-    // A small limit is not eaten up by what is kept of it.
-    assert_eq!(
-        (wide.kept(16 * SHORT), wide.kept(10), wide.kept(u64::MAX)),
-        (SHORT, 0, reserve)
-    );
 }
 
 #[test]
@@ -775,23 +559,29 @@ fn what_waits_says_for_what() {
     };
     let mut governor = with_spans(limits, &[minute]);
     for _ in 0..3 {
-        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
         assert_eq!(governor.wait(), None);
     }
-    assert!(matches!(governor.release(0, 0, Purpose::Frame), Release::At(_)));
+    assert!(matches!(
+        governor.release(us(0), 0, Purpose::Frame),
+        Release::At(_)
+    ));
     assert_eq!(governor.wait().unwrap().window, Some(60));
     assert!(matches!(
-        governor.release(0, 0, Purpose::Repeat),
+        governor.release(us(0), 0, Purpose::Repeat),
         Release::Refuse(Refused::WindowSpent { .. })
     ));
-    assert!(governor.wait().unwrap().until > 60 * SECOND);
+    assert!(governor.wait().unwrap().until > us(60 * SECOND));
     let mut governor = with_spans(limits, &[]);
     for _ in 0..4 {
-        assert!(goes(governor.release(0, 0, Purpose::Frame)));
+        assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
     }
-    assert!(matches!(governor.release(0, 0, Purpose::Frame), Release::At(_)));
+    assert!(matches!(
+        governor.release(us(0), 0, Purpose::Frame),
+        Release::At(_)
+    ));
     let wait = Wait {
-        until: SECOND,
+        until: us(SECOND),
         window: None,
     };
     assert_eq!(governor.wait(), Some(wait));
@@ -813,7 +603,7 @@ proptest! {
         for (wait, len, purpose) in asks {
             now += wait;
             let purpose = [Purpose::Frame, Purpose::Repeat, Purpose::Handshake][usize::from(purpose)];
-            if let Release::Go(permit) = governor.release(now, len, purpose) {
+            if let Release::Go(permit) = governor.release(us(now), len, purpose) {
                 sent.push((now, permit.bits()));
             }
         }
@@ -825,76 +615,191 @@ proptest! {
         // A minute later frames use up all that they may.
         now += 61 * SECOND;
         let before = governor.counters().bits();
-        while goes(governor.release(now, 0, Purpose::Frame)) {}
+        while goes(governor.release(us(now), 0, Purpose::Frame)) {}
         if limits.kept(cap) >= SHORT && before + 2 * cap <= limits.total {
-            prop_assert!(goes(governor.release(now, 0, Purpose::Handshake)));
+            prop_assert!(goes(governor.release(us(now), 0, Purpose::Handshake)));
         }
     }
 }
 
-#[test]
-fn a_datagram_above_the_block_is_refused_by_name() {
-    let world = World::new();
-    let mut governor = on(&world, WIDE, &[]);
-    let why = refusal(governor.release(world.moment.micros, 1_000, Purpose::Frame));
-    let bits = LinkCost::UdpIpv4.bits(1_000).unwrap();
-    let block = BLOCK;
-    assert_eq!(why, Refused::Ledger(LedgerError::AboveBlock { bits, block }));
-    assert!(goes(governor.release(world.moment.micros, 0, Purpose::Frame)));
+/// An account with a window of its own that began 1,000 s before the governor; it may be broken.
+struct Purse {
+    lifetime: Lifetime,
+    breaks: bool,
+    asked: Vec<(Instant, u64, Purpose)>,
 }
 
-#[test]
-fn the_last_silence_is_charged_so_that_all_patterns_together_are_one_code() {
-    const TICK: u64 = 100_000;
-    let limits = Limits { tick: TICK, ..WIDE };
-    // On each of eight ticks something leaves or not, then the program ends: 256 things to say.
-    let sum: f64 = (0..256_u32)
-        .map(|pattern| {
-            let mut world = World::new();
-            let start = world.moment.micros;
-            let mut governor = on(&world, limits, &[]);
-            governor.prepare(start);
-            let mut count = 0;
-            for tick in (0..8).filter(|tick| pattern >> tick & 1 == 1) {
-                assert!(goes(governor.release(start + tick * TICK, 0, Purpose::Frame)));
-                count += 1;
-            }
-            world.moment.micros += 8 * TICK;
-            governor.close(world.moment.micros).unwrap();
-            let spent = world.open().unwrap().state().spent;
-            0.5_f64.powi((spent - count * SHORT) as i32)
-        })
-        .sum();
-    assert!(sum <= 1.0, "{sum}");
-}
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("torn")]
+struct Torn;
 
-#[test]
-fn what_is_told_without_a_datagram_is_charged_as_far_as_the_budget_goes() {
-    let world = World::new();
-    let now = world.moment.micros;
-    let mut governor = on(&world, WIDE, &[]);
-    // Nothing is reserved yet, and so nothing is there to be charged.
-    governor.tell(now, &[0], 4);
-    assert_eq!(governor.counters().told, 0);
-    governor.prepare(now);
-    governor.tell(now, &[6, 0], 4);
-    assert_eq!((governor.counters().told, governor.counters().bits()), (10, 10));
-    assert_eq!(governor.ledger().unwrap().state().spent, 10);
-    assert_eq!(governor.ledger().unwrap().state().datagrams, 0);
-    for _ in 0..BLOCK {
-        governor.tell(now, &[u64::MAX], 4);
+impl Account for Purse {
+    type Error = Torn;
+
+    fn lifetime(&self) -> Option<Lifetime> {
+        Some(self.lifetime)
     }
-    let state = *governor.ledger().unwrap().state();
-    assert_eq!((state.spent, state.reserved), (BLOCK, BLOCK));
-    governor.close(now).unwrap();
-    assert_eq!(world.open().unwrap().state().spent, BLOCK);
-    // Without a ledger the program's own total is the end.
+
+    fn windows(&self) -> impl Iterator<Item = Span> {
+        let bits = 4 * SHORT;
+        core::iter::once(Span { seconds: 60, bits })
+    }
+
+    fn past(&self) -> impl Iterator<Item = Charge> {
+        core::iter::once(Charge {
+            time: us(1_000 * SECOND),
+            bits: SHORT,
+            repeats: 0,
+            handshakes: 0,
+        })
+    }
+
+    fn time(&self, now: Instant) -> Instant {
+        us(now.micros() + 1_000 * SECOND)
+    }
+
+    fn draw(&mut self, now: Instant, bits: u64, purpose: Purpose) -> Result<(), Denied<Torn>> {
+        if self.breaks {
+            return Err(Denied::Broken(Torn));
+        }
+        if bits > 2 * SHORT {
+            let block = 2 * SHORT;
+            return Err(Denied::AboveBlock { bits, block });
+        }
+        self.asked.push((now, bits, purpose));
+        self.lifetime.spent += bits;
+        Ok(())
+    }
+
+    fn draw_reserved(&mut self, _: u64) -> u64 {
+        1
+    }
+
+    fn prepare(&mut self, _: Instant) -> Result<(), Torn> {
+        self.broken().map_or(Ok(()), Err)
+    }
+
+    fn close(self, _: Instant) -> Result<(), Torn> {
+        self.broken().map_or(Ok(()), Err)
+    }
+
+    fn broken(&self) -> Option<Torn> {
+        self.breaks.then_some(Torn)
+    }
+}
+
+#[test]
+fn a_permit_is_made_when_the_account_has_drawn_it_and_not_else() {
+    let purse = |shorts: u64, breaks| {
+        let lifetime = Lifetime {
+            total: shorts * SHORT,
+            ..Lifetime::default()
+        };
+        let asked = Vec::new();
+        let purse = Purse {
+            lifetime,
+            breaks,
+            asked,
+        };
+        Governor::with_account(purse, us(5), LinkCost::UdpIpv4, WIDE, &[]).unwrap()
+    };
+    // What was charged before counts in the account's window, on the account's time.
+    let mut governor = purse(100, false);
+    let releases = (0..4).map(|_| governor.release(us(5), 0, Purpose::Frame));
+    assert_eq!(
+        releases
+            .filter(|release| matches!(release, Release::Go(_)))
+            .count(),
+        3
+    );
+    assert_eq!(governor.account().asked, [(us(5), SHORT, Purpose::Frame); 3]);
+    assert_eq!(governor.spent(), (3 * SHORT, 100 * SHORT));
+    governor.tell(us(5), &[1_000], 4);
+    assert_eq!(governor.counters().told, 1);
+    let Some(Wait {
+        until,
+        window: Some(60),
+    }) = governor.wait()
+    else {
+        panic!("{:?}", governor.wait());
+    };
+    assert!((us(60 * SECOND)..us(61 * SECOND)).contains(&until), "{until:?}");
+    assert_eq!(governor.close(us(6)), Ok(()));
+    // A total, a block, and an account that is broken.
+    let mut governor = purse(1, false);
+    assert!(matches!(
+        governor.release(us(5), 0, Purpose::Frame),
+        Release::Go(_)
+    ));
+    let Release::Refuse(Refused::TotalSpent) = governor.release(us(5), 0, Purpose::Frame) else {
+        panic!("the total is spent");
+    };
+    let mut governor = purse(100, false);
+    let (bits, block) = (84 * 8 * 2 + 8, 2 * SHORT);
+    let len = 18 + 84 + 1;
+    let Release::Refuse(why) = governor.release(us(5), len, Purpose::Frame) else {
+        panic!("above the block");
+    };
+    assert_eq!(why, Refused::AboveBlock { bits, block });
+    assert!(why.is_final() && !why.is_end());
+    let mut governor = purse(100, true);
+    let Release::Refuse(why) = governor.release(us(5), 0, Purpose::Frame) else {
+        panic!("broken");
+    };
+    assert!(why == Refused::Ledger(Torn) && why.is_final() && why.is_end());
+    assert_eq!(governor.poll_alarm(), Some(Alarm::Ledger(Torn)));
+    assert_eq!(governor.counters().bits(), 0);
+    assert_eq!(governor.close(us(6)), Err(Torn));
+}
+
+/// Whatever frames and repeats do, one handshake can leave: of a window, of this program's total.
+#[test]
+fn a_reserve_is_left_when_frames_have_used_everything_up() {
+    let reserve = 3 * SHORT;
+    let hour = Span {
+        seconds: 3_600,
+        bits: 100 * SHORT,
+    };
+    let own = Limits {
+        total: 100 * SHORT,
+        reserve,
+        ..WIDE
+    };
+    let wide = Limits { reserve, ..WIDE };
+    for (mut governor, window) in [
+        (with_spans(wide, &[hour]), Some(3_600)),
+        (with_spans(own, &[]), None),
+    ] {
+        let count = |governor: &mut Governor, purpose| {
+            (0..200)
+                .filter(|_| goes(governor.release(us(SECOND), 0, purpose)))
+                .count()
+        };
+        assert_eq!(count(&mut governor, Purpose::Frame), 97);
+        assert_eq!(count(&mut governor, Purpose::Repeat), 0);
+        match (window, governor.release(us(SECOND), 0, Purpose::Frame)) {
+            (Some(_), Release::At(until)) => assert_eq!(governor.wait(), Some(Wait { until, window })),
+            (None, Release::Refuse(Refused::TotalSpent)) => assert_eq!(governor.wait(), None),
+            (_, other) => panic!("{other:?}"),
+        }
+        assert_eq!(count(&mut governor, Purpose::Handshake), 3);
+        assert_eq!(governor.counters().bits(), 100 * SHORT);
+    }
+    // A small limit is not eaten up by what is kept of it.
+    assert_eq!(
+        (wide.kept(16 * SHORT), wide.kept(10), wide.kept(u64::MAX)),
+        (SHORT, 0, reserve)
+    );
+}
+
+#[test]
+fn what_is_told_without_a_datagram_is_charged_as_far_as_the_total_goes() {
     let limits = Limits {
         total: 700,
         ..limits()
     };
-    let mut governor = self::governor(limits);
-    assert!(goes(governor.release(0, 0, Purpose::Frame)));
-    governor.tell(0, &[u64::MAX; 3], 4);
+    let mut governor = governor(limits);
+    assert!(goes(governor.release(us(0), 0, Purpose::Frame)));
+    governor.tell(us(0), &[u64::MAX; 3], 4);
     assert_eq!(governor.counters().bits(), 700);
 }
