@@ -144,6 +144,7 @@ class Lab:
     def tap(self, cap, state, *more):
         """A tap on its first day. Its start sets the interface up, its end takes it down."""
         command = [os.path.join(self.bin, "weir-tap"), "--interface", "out", "--cap-bytes", str(cap), "--state", state]
+        ip("-n", self.net.names["outer"], "link", "set", "out", "down")
         tap = self.start("outer", [*command, "--new", *more], "tap", "on the line so far")
         repair(self)
         return tap
