@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use weir_ledger::{WitnessAt, archive, look, read};
 use weir_meter::ledger::{CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, compare};
 
-use super::{At, hex};
+use super::{At, hex, say};
 use crate::number::bytes;
 use crate::table;
 
@@ -56,7 +56,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             "operators": chain.keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), "threshold": chain.threshold,
             "torn_bytes": chain.torn,
         });
-        println!("{shown}");
+        say(shown);
         return Ok(());
     }
     let row = |what: &str, value: String| vec![what.to_owned(), value];
@@ -114,7 +114,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let (_, last) = segments.last().context("no segment")?;
     let records: usize = segments.iter().map(|(_, chain)| chain.records.len()).sum();
     if last.torn > 0 {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "weir: {} bytes at the end are a torn write; the next start drops them",
             last.torn
         );
@@ -122,14 +123,14 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     for (index, which) in (0..).zip(&args.at.witness) {
         witness(which, &args.at, last, index)?;
     }
-    println!(
+    say(format_args!(
         "{records} records in {} segments and {} witnesses agree: {} bits spent, {} reserved, head {}",
         segments.len(),
         args.at.witness.len(),
         last.state.spent,
         last.state.reserved,
         hex(&last.head)
-    );
+    ));
     Ok(())
 }
 
