@@ -74,6 +74,12 @@ fn moment() -> Result<weir_ledger::Moment> {
     weir_ledger::moment().context("cannot read the clock since boot")
 }
 
+/// A line, once all is done: whether anybody reads it or not.
+fn say(words: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{words}");
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

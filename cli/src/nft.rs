@@ -1,4 +1,5 @@
-//! Rules for nftables: the kernel counts what goes to outer by itself, and passes nothing beside the links. SPEC 9.3.
+//! Rules for nftables: the kernel counts what goes to outer by itself, and passes nothing beside the links, and these from the gate's user
+//! alone. SPEC 9.3.
 //!
 //! There are two layers, as each has a gap. Chains at an interface's own hooks (table netdev) see all that passes it, raw packets and
 //! other protocols too; but they go by its name, and since Linux 6.16 an interface that is renamed leaves them behind. Chains of IP and
@@ -6,11 +7,16 @@
 //! those for which the rules were made, so that none passes where the interface's own chains may be gone.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use anyhow::{Context as _, Result};
 use weir_gate::{Cable, Cables, Config, ConfigArgs, Rules};
 use weir_ledger::Limit;
 use weir_meter::LinkCost;
+
+use crate::reconcile::counters::{Gone, ask_kernel, loaded, tap};
 
 /// Prints the rules for nftables that count what goes to outer without the gate, and pass nothing beside the links: pipe it to `nft -f -`
 ///
@@ -25,10 +31,19 @@ pub(crate) struct Args {
     /// The interface to outer [default: outside.device]
     #[arg(long, alias = "interface", value_name = "NAME")]
     outside: Option<String>,
+    /// The user that the gate runs as, by name or number: nobody else's packets pass as the link's [default: who runs this command]
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// What `weir reconcile` keeps of the kernel's count (its baseline's name and `.kernel`): the rules begin there, if it is more
+    #[arg(long, value_name = "FILE")]
+    kept: Option<PathBuf>,
+    /// The tap's state file, or a copy: the rules begin there, if it is more
+    #[arg(long, value_name = "FILE")]
+    tap: Option<PathBuf>,
     /// Bytes on the line after which the kernel lets nothing pass [default: the ledger's total; without a ledger meter.total]
     #[arg(long, value_name = "BYTES")]
     cap_bytes: Option<u64>,
-    /// Datagrams that have left before: the counters go on from there [default: as the ledger says]
+    /// Datagrams that have left before: the counters go on from there, if no other count is more [default: as the ledger says]
     #[arg(long, value_name = "N")]
     datagrams: Option<u64>,
     /// Bytes of these on the line [default: all that the ledger has charged, which is more]
@@ -37,7 +52,7 @@ pub(crate) struct Args {
 }
 
 /// Prints the table.
-pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn print(args: &Args) -> Result<()> {
     let mut config = Config::load(&args.config.config)?;
     for (link, flag) in [
         (&mut config.inside, &args.inside),
@@ -48,7 +63,10 @@ pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
         }
     }
     config.check()?;
-    let cables = Cables::of(&config)?;
+    let mut cables = Cables::of(&config)?;
+    if let Some(user) = &args.user {
+        cables.user = number_of(user)?;
+    }
     let cost = match &cables.outside {
         Some(cable) if cable.peer.is_ipv6() => LinkCost::UdpIpv6,
         _ => LinkCost::UdpIpv4,
@@ -66,14 +84,56 @@ pub(crate) fn print(args: &Args) -> anyhow::Result<()> {
     let line = args.line_bytes.unwrap_or_else(|| state.reserved.div_ceil(8));
     // What a gate may send from a start on is of less use here, where all that ever left counts.
     let cap = args.cap_bytes.unwrap_or_else(|| total.unwrap_or(meter.total) / 8);
-    let counts = Counts {
-        quota: quota(cap, &config.rules()?, cost),
-        used: quota(line, &config.rules()?, cost),
-        packets,
-        bytes: line.saturating_sub(packets.saturating_mul(AROUND)),
+    let rules = config.rules()?;
+    let on_line = |frames, bytes| Gone {
+        frames,
+        bytes,
+        used: quota(bytes, &rules, cost),
     };
-    print!("{}", text(&cables, &counts));
-    Ok(())
+    // The ledger is the gate's, and a gate that was taken over charges what it likes: the greatest count is where the rules begin.
+    let mut gone = on_line(packets, line);
+    if let Some(path) = &args.kept {
+        gone = gone.or(Gone::read(path)?);
+    }
+    if let Some(path) = &args.tap {
+        let (frames, bytes, _) = tap(path)?;
+        gone = gone.or(on_line(frames, bytes));
+    }
+    match ask_kernel() {
+        Ok(said) => gone = gone.or(loaded(&said).unwrap_or_default()),
+        // Printed for another machine, or to be looked at.
+        Err(error) => drop(writeln!(
+            std::io::stderr(),
+            "weir: no rules before these are counted: {error:#}"
+        )),
+    }
+    let counts = Counts {
+        quota: quota(cap, &rules, cost),
+        used: gone.used,
+        packets: gone.frames,
+        bytes: gone.bytes.saturating_sub(gone.frames.saturating_mul(AROUND)),
+    };
+    let mut out = std::io::stdout();
+    // Half of the rules must not pass for all of them.
+    let all = out
+        .write_all(text(&cables, &counts).as_bytes())
+        .and_then(|()| out.flush());
+    all.context("the rules cannot be written")
+}
+
+/// A user's number.
+fn number_of(user: &str) -> Result<u32> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let users = std::fs::read_to_string(USERS).context(USERS)?;
+    let rows = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut numbers =
+        rows.filter_map(|row| (row.first() == Some(&user)).then(|| row.get(2)?.parse().ok())?);
+    let number = numbers.next();
+    number.with_context(|| {
+        format!("--user: no user is called {user} in {USERS}; where others are kept, give the number")
+    })
 }
 
 /// Where the kernel's counters begin, and where its quota ends. Bytes as the kernel counts them.
@@ -115,7 +175,7 @@ fn text(cables: &Cables, counts: &Counts) -> String {
         packets,
         bytes,
     } = counts;
-    let mark = cables.mark();
+    let (mark, user) = (cables.mark(), cables.user);
     let (at, port, above) = (mark.ip(), mark.port(), mark.port() + 1);
     let [mut hooks, mut arrives, mut leaves, mut arp_in, mut arp_out] = [const { String::new() }; 5];
     // Outer's first: what would have gone there is counted as that, whatever its addresses say.
@@ -147,7 +207,7 @@ fn text(cables: &Cables, counts: &Counts) -> String {
             hooks,
             "\tchain {side}_out {{\n\
              \t\ttype filter hook egress device \"{device}\" priority 0; policy drop;\n\
-             \t\t{frame} {ours} {pass}\n\
+             \t\tmeta skuid {user} {frame} {ours} {pass}\n\
              \t\tcounter name {other} drop\n\
              \t}}\n\
              \tchain {side}_in {{\n\
@@ -157,7 +217,10 @@ fn text(cables: &Cables, counts: &Counts) -> String {
              \t}}\n"
         );
         let _ = writeln!(arrives, "\t\tiif {index} iifname \"{device}\" {theirs} accept");
-        let _ = writeln!(leaves, "\t\toif {index} oifname \"{device}\" {ours} accept");
+        let _ = writeln!(
+            leaves,
+            "\t\tmeta skuid {user} oif {index} oifname \"{device}\" {ours} accept"
+        );
     }
     // Whatever else has to do with an interface, or with a link's address wherever it turns up.
     for (
@@ -276,6 +339,8 @@ fn packets_of(from: &SocketAddr, to: &SocketAddr) -> String {
     format!("{whole} {family} saddr {from} {family} daddr {to} udp sport {sport} udp dport {dport}")
 }
 
+/// Where names of users are.
+const USERS: &str = "/etc/passwd";
 /// Bytes on the line beside those that the kernel counts.
 const AROUND: u64 = 24;
 /// Packets below this length are padded.
@@ -300,11 +365,12 @@ mod tests {
         let cables = Cables {
             inside: Some(cable(2, "10.0.0.2:7003", "10.0.0.1:7001")),
             outside: Some(cable(3, "[fd00::1]:7004", "[fd00::2]:7002")),
+            user: 4,
         };
         let text = text(&cables, &Counts::default());
         assert_eq!(
             blake3::hash(text.as_bytes()).to_string()[..16],
-            *"388ec7e764d5a644",
+            *"86adf979a2af7db9",
             "{text}"
         );
     }

@@ -187,6 +187,31 @@ fn totals_that_make_no_sense_begin_no_ledger() {
     assert_eq!(vault.shown()["total"], 8000);
 }
 
+#[test]
+fn nobody_reads_what_was_done() {
+    let vault = Vault::without_ledger();
+    let weir = |command: &str, args: &[&str]| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+        weir.args(command.split(' '))
+            .arg(vault.path("ledger"))
+            .arg("--witness")
+            .arg(vault.path("w"));
+        weir.args(args).stdout(writer).status().unwrap().code()
+    };
+    let hash = "08".repeat(32);
+    let args = ["--weights-hash", &hash, "--weights-bytes", "9", "--total", "9"];
+    assert_eq!(weir("ledger init", &args), Some(0));
+    for (command, args) in [
+        ("ledger lower", &["--total", "8"][..]),
+        ("ledger show", &[]),
+        ("ledger verify", &[]),
+    ] {
+        assert_eq!(weir(command, args), Some(0), "{command}");
+    }
+}
+
 fn blake3_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
@@ -197,6 +222,20 @@ fn limits_fall_freely_and_rise_by_order_of_two() {
     vault.done("ledger lower", &["--total", "50kB", "--window", "day=40kB"], &[]);
     assert_eq!(vault.shown()["total"], 400_000);
     vault.refused(24, "ledger lower", &["--total", "51kB"]);
+    // One that would rise keeps all as they are, and is named; nothing is written.
+    let starts = vault.shown()["starts"].clone();
+    let said = vault.refused(24, "ledger lower", &["--total", "40kB", "--window", "day=41kB"]);
+    assert!(said.contains("the limit within 86400 s is 40"), "{said}");
+    let said = vault.refused(
+        24,
+        "ledger lower",
+        &["--window", "hour=1kB", "--window", "hour=2kB"],
+    );
+    assert!(said.contains("the limit within 3600 s is 1"), "{said}");
+    assert_eq!(
+        (&vault.shown()["total"], &vault.shown()["starts"]),
+        (&400_000.into(), &starts)
+    );
     vault.order(&["--total", "20%"], &["a"]);
     assert!(
         vault

@@ -1,7 +1,7 @@
 //! The rules that `weir gate nft` prints.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use weir_meter::LinkCost;
 use weir_wire::{Parameters, Shape};
@@ -17,19 +17,20 @@ fn table(shape: &str, mtu: u16, flags: &[&str]) -> String {
 
 /// The same, where the configuration says `meter` in its section of that name. The one interface that every machine has is that to outer.
 fn table_of(folder: &Path, shape: &str, mtu: u16, meter: &str, flags: &[&str]) -> String {
+    let done = run(folder, shape, mtu, meter, flags);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn run(folder: &Path, shape: &str, mtu: u16, meter: &str, flags: &[&str]) -> Output {
     let path = folder.join("gate.toml");
     let text = format!(
         "[inside]\nlocal = \"unix:///a\"\npeer = \"unix:///b\"\n[outside]\nlocal = \"udp://10.0.1.1:7004\"\npeer = \"udp://10.0.1.2:7002\"\n[session]\nshape = \"{shape}\"\nmtu = {mtu}\n[meter]\n{meter}"
     );
     std::fs::write(&path, text).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
-        .args(["gate", "nft", "--outside", "lo", "--config"])
-        .arg(&path)
-        .args(flags)
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["gate", "nft", "--outside", "lo", "--config"]);
+    command.arg(&path).args(flags).output().unwrap()
 }
 
 /// The number after these words.
@@ -70,7 +71,16 @@ fn with_one_length_the_quota_is_the_cap_and_counts_go_on() {
     let text = table(
         "constant",
         400,
-        &["--cap-bytes", &bytes, "--datagrams", "3", "--line-bytes", &before],
+        &[
+            "--cap-bytes",
+            &bytes,
+            "--datagrams",
+            "3",
+            "--line-bytes",
+            &before,
+            "--user",
+            "4242",
+        ],
     );
     assert_eq!(number(&text, "quota cap { over "), 7 * counted);
     assert_eq!(number(&text, "bytes used "), 3 * counted);
@@ -80,6 +90,8 @@ fn with_one_length_the_quota_is_the_cap_and_counts_go_on() {
     assert!(text.contains("ip saddr 10.0.1.1 ip daddr 10.0.1.2 udp sport 7004 udp dport 7002 goto link"));
     // Loopback is always the first interface.
     assert!(text.contains("oif 1 oifname \"lo\" ip hdrlength 5"));
+    // Of nobody's but the gate's user, at both layers.
+    assert_eq!(text.matches("meta skuid 4242 ").count(), 2);
     assert!(
         !text.contains("inside_out {\n"),
         "a link between files has no interface"
@@ -105,6 +117,45 @@ fn cap_and_counters_are_the_ledgers() {
     let text = table_of(folder.path(), "constant", 400, &meter, &[]);
     assert_eq!(number(&text, "quota cap { over "), 1_000_000 * (400 + HEADERS));
     assert_eq!(number(&text, "bytes used "), 600_000 * (400 + HEADERS));
+}
+
+#[test]
+fn rules_begin_at_the_greatest_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let [kept, tap] = ["kept", "tap"].map(|name| folder.path().join(name));
+    let (line, counted) = (400 + HEADERS + 24, 400 + HEADERS);
+    let before = (3 * line).to_string();
+    let files = ["--kept", kept.to_str().unwrap(), "--tap", tap.to_str().unwrap()];
+    let own = ["--datagrams", "3", "--line-bytes", &before];
+    let used = |kept_used: u64, tapped: u64| {
+        let text = format!("frames 5\nbytes {}\nused {kept_used}\n", 5 * line);
+        std::fs::write(&kept, if kept_used == 0 { String::new() } else { text }).unwrap();
+        let text = format!("frames {tapped}\nbytes {}\ndrops 0\njoined 0\n", tapped * line);
+        std::fs::write(&tap, text).unwrap();
+        let text = table("constant", 400, &[&own[..], &files].concat());
+        (
+            number(&text, "bytes used "),
+            number(&text, "counter long { packets "),
+        )
+    };
+    assert_eq!(used(0, 2), (3 * counted, 3));
+    assert_eq!(used(0, 4), (4 * counted, 4));
+    // The kernel's quota goes by bytes that its counters do not tell.
+    assert_eq!(used(5 * counted + 7, 4), (5 * counted + 7, 5));
+    assert_eq!(used(1, 9), (9 * counted, 9));
+    std::fs::remove_file(&kept).unwrap();
+    let said = refused(&files);
+    assert!(said.contains("only a first day begins with nothing"), "{said}");
+    let said = refused(&["--user", "weir-nobody"]);
+    assert!(said.contains("no user is called weir-nobody"), "{said}");
+}
+
+/// What is said of flags that make no rules.
+fn refused(flags: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let done = run(folder.path(), "constant", 400, "", flags);
+    assert!(!done.status.success() && done.stdout.is_empty());
+    String::from_utf8(done.stderr).unwrap()
 }
 
 #[test]

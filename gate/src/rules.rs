@@ -58,8 +58,12 @@ impl Rules {
     pub fn validate(&self) -> Result<(), ParameterError> {
         self.parameters.validate()?;
         let least = [
-            ("strike_ticks", self.strike_ticks as usize, 1),
-            ("queue_bytes", self.queue_bytes, usize::from(self.parameters.mtu)),
+            ("rules.strike_ticks", self.strike_ticks as usize, 1),
+            (
+                "rules.queue_bytes",
+                self.queue_bytes,
+                usize::from(self.parameters.mtu),
+            ),
         ];
         for (name, value, least) in least {
             if value < least {

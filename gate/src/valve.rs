@@ -21,10 +21,8 @@ pub struct Valve {
     permits: Vec<Option<Permit>>,
     /// What takes the place of an absent piece.
     zeros: Vec<u8>,
-    /// Violations since `strikes_from`.
-    strikes: u32,
-    /// Tick at which the present stretch of ticks began.
-    strikes_from: u64,
+    /// Violations of the present slice of a stretch of ticks, and of those before it, the latest first.
+    strikes: [u64; SLICES + 1],
     /// Pieces absent in a row.
     absent: u32,
     cut: Option<Cut>,
@@ -87,8 +85,7 @@ impl Valve {
             last: None,
             permits: Vec::with_capacity(frames),
             zeros: vec![0; mtu],
-            strikes: 0,
-            strikes_from: 0,
+            strikes: [0; SLICES + 1],
             absent: 0,
             cut: None,
             counters: Counters::default(),
@@ -136,9 +133,10 @@ impl Valve {
         send: impl FnOnce(&mut dyn Iterator<Item = (Permit, &[u8])>),
     ) -> Result<(), Cut> {
         self.counters.ticks += 1;
-        if self.counters.ticks - self.strikes_from >= u64::from(self.rules.strike_ticks) {
-            self.strikes_from = self.counters.ticks;
-            self.strikes = 0;
+        let slice = self.rules.strike_ticks.div_ceil(SLICES as u32);
+        if self.counters.ticks.is_multiple_of(slice.into()) {
+            self.strikes.rotate_right(1);
+            self.strikes[0] = 0;
         }
         let (waiting, before) = (self.queue.len() as u64, self.counters.judged());
         let result = self.decide(now, governor);
@@ -162,7 +160,7 @@ impl Valve {
     /// An operator has looked, and lets frames out again.
     pub fn resume(&mut self) {
         self.cut = None;
-        self.strikes = 0;
+        self.strikes = [0; SLICES + 1];
         self.absent = 0;
     }
 
@@ -204,9 +202,12 @@ impl Valve {
     }
 
     fn strike(&mut self, count: u64, why: Cut) {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.strikes = self.strikes.saturating_add(count);
-        if self.strikes > self.rules.strikes_max {
+        // No sum of these overflows.
+        self.strikes[0] += count.min(u32::MAX.into());
+        // The present slice, and as many before it as make a stretch: whatever tick one begins on, all of it is there.
+        let stretch = self.rules.strike_ticks;
+        let slices = 1 + stretch.div_ceil(stretch.div_ceil(SLICES as u32)) as usize;
+        if self.strikes[..slices].iter().sum::<u64>() > self.rules.strikes_max.into() {
             self.cut(why);
         }
     }
@@ -289,3 +290,6 @@ impl Counters {
         }
     }
 }
+
+/// Slices of a stretch of ticks.
+const SLICES: usize = 8;

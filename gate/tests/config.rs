@@ -17,12 +17,19 @@ fn values_out_of_range_are_named() {
     let cases = [
         ("[session]\nid_bits = 9", "session.id_bits"),
         ("[session]\ncheck_bytes = 3", "session.check_bytes"),
-        ("[session]\nbatches = 256", "batches"),
-        ("[session]\ntick_ms = 0", "tick"),
+        ("[session]\nbatches = 256", "session: parameter batches is 256"),
+        (
+            "[session]\ntick_ms = 0",
+            "session.tick_ms: 1 to 10000 milliseconds",
+        ),
+        (
+            "[session]\ntick_ms = 10001",
+            "session.tick_ms: 1 to 10000 milliseconds",
+        ),
         ("[session]\ntick_ms = 4294967295", "session.tick_ms"),
         ("[session]\nshape = \"round\"", "round"),
         ("[rules]\nqueue_bytes = 99999999", "rules.queue_bytes"),
-        ("[rules]\nstrike_ticks = 0", "strike_ticks"),
+        ("[rules]\nstrike_ticks = 0", "rules.strike_ticks"),
         ("[inside]\nlocal = \"udp://10.0.0.1:1\"", "inside"),
         (
             "[outside]\nlocal = \"udp://host:1\"\npeer = \"udp://10.0.0.1:1\"",

@@ -268,6 +268,27 @@ fn constant_cuts_when_its_budget_is_spent() {
 }
 
 #[test]
+fn no_stretch_has_more_violations_than_are_borne_wherever_it_begins() {
+    // (ticks of a stretch, ticks between the two halves of what is too much): within the stretch on whatever tick it begins, and far beyond it.
+    for (strike_ticks, apart, cuts) in [(3, 2, true), (3, 8, false), (600, 599, true), (600, 800, false)] {
+        for before in 0..10 {
+            let rules = Rules {
+                strike_ticks,
+                ..rules()
+            };
+            let (mut valve, mut governor) = (Valve::new(rules).unwrap(), governor(&rules, Limits::default()));
+            let mut pass =
+                |valve: &mut Valve, ticks| (0..ticks).for_each(|_| drop(ids(valve, &mut governor)));
+            pass(&mut valve, before * 67);
+            valve.stray(3);
+            pass(&mut valve, apart);
+            valve.stray(3);
+            assert_eq!(valve.is_cut().is_some(), cuts, "{strike_ticks} {apart} {before}");
+        }
+    }
+}
+
+#[test]
 fn rules_out_of_range_are_named() {
     for (rules, name) in [
         (
@@ -275,14 +296,14 @@ fn rules_out_of_range_are_named() {
                 strike_ticks: 0,
                 ..rules()
             },
-            "strike_ticks",
+            "rules.strike_ticks",
         ),
         (
             Rules {
                 queue_bytes: 63,
                 ..rules()
             },
-            "queue_bytes",
+            "rules.queue_bytes",
         ),
         (shaped(Shape(3)), "shape"),
     ] {

@@ -27,10 +27,24 @@ pub trait Store {
 
 /// The disk did not do what it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("cannot {what} (error {code} of the system)")]
+#[error("cannot {what} (error {code} of the system{})", in_words(*code))]
 pub struct StoreError {
     /// What it was told: "read", "write", …
     pub what: &'static str,
     /// The system's number of the error; 0 if it has none.
     pub code: i32,
+}
+
+/// What an operator can mend, with the mend; nothing for what only the system knows.
+const fn in_words(code: i32) -> &'static str {
+    match code {
+        28 => ": the disk is full; make room on it, and start anew",
+        122 => ": the user's share of the disk is full; make it larger, and start anew",
+        30 => {
+            ": the disk is mounted read-only; mount it to be written, or let the unit write there (ReadWritePaths=)"
+        }
+        13 => ": no right to; see whose file and folder it is",
+        5 => ": the disk failed",
+        _ => "",
+    }
 }

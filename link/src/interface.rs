@@ -3,6 +3,7 @@
 use std::fs::{File, read_to_string};
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -17,7 +18,7 @@ pub fn index_of(name: &str) -> io::Result<u32> {
     Ok(name_to_index(&any, name)?)
 }
 
-/// What has become of the interface that had this name and index, if it is not just as it was, and up.
+/// What has become of the interface that had this name and index, if it is not just as it was, up, and of Ethernet's MTU at most.
 pub fn fault_of(name: &str, index: u32) -> Option<String> {
     match index_of(name) {
         Ok(found) if found == index => {}
@@ -35,8 +36,31 @@ pub fn fault_of(name: &str, index: u32) -> Option<String> {
         .trim()
         .strip_prefix("0x")
         .and_then(|hex| u32::from_str_radix(hex, 16).ok());
-    let is_up = flags.is_some_and(|flags| flags & IFF_UP != 0);
-    (!is_up).then(|| format!("interface {name} is down: ip link set {name} up"))
+    if flags.is_none_or(|flags| flags & IFF_UP == 0) {
+        return Some(format!("interface {name} is down: ip link set {name} up"));
+    }
+    let is_short = read("mtu").trim().parse().is_ok_and(|mtu: u32| mtu <= MTU);
+    (!is_short).then(|| format!("interface {name} takes more than {MTU} bytes: ip link set {name} mtu {MTU}"))
+}
+
+/// Whether an interface may be called so, and rules, paths and settings can say its name as it is.
+pub fn is_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let is_plain = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    is_plain && (1..16).contains(&name.len()) && !["all", "default"].contains(&name)
+}
+
+/// What is wrong with a number below /proc/sys/net that must be one of these, and its mend. A kernel without IPv6 has no settings of it.
+pub fn setting_fault(name: &str, good: &RangeInclusive<u32>) -> Option<String> {
+    if name.starts_with("ipv6/") && !Path::new("/proc/sys/net/ipv6").exists() {
+        return None;
+    }
+    let (path, mend) = (format!("/proc/sys/net/{name}"), good.end());
+    match read_to_string(&path).map(|text| text.trim().parse::<u32>()) {
+        Ok(Ok(found)) if good.contains(&found) => None,
+        Ok(Ok(found)) => Some(format!("{path} is {found}: echo {mend} > {path}")),
+        _ => Some(format!("{path} cannot be read; it must be {mend}")),
+    }
 }
 
 /// The counters of what an interface has received, as its driver keeps them.
@@ -78,3 +102,5 @@ impl Received {
 
 /// Of an interface's flags.
 const IFF_UP: u32 = 1;
+/// Bytes of Ethernet's longest packet, which is what a datagram is charged as (SPEC 7.1).
+const MTU: u32 = 1500;

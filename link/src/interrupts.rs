@@ -49,6 +49,13 @@ pub fn interrupts(root: &Path, device: &str, cores: &BTreeSet<usize>) -> Vec<Str
     reasons
 }
 
+/// Whether these are all cores of the machine, or nobody can tell.
+pub fn is_every_core(cores: &BTreeSet<usize>) -> bool {
+    let online = read_to_string("/sys/devices/system/cpu/online").ok();
+    let online = online.as_deref().and_then(cpu_list);
+    online.is_none_or(|online| online.is_subset(cores))
+}
+
 fn of_card(root: &Path, device: &str, card: &Path, cores: &BTreeSet<usize>, reasons: &mut Vec<String>) {
     let Ok(table) = read_to_string(root.join("proc/interrupts")) else {
         return reasons.push("/proc/interrupts cannot be read".to_owned());
@@ -100,7 +107,7 @@ fn of_line(line: &str, names: &[String]) -> Option<u32> {
 }
 
 /// `0-3,8`, as the kernel writes lists of cores; `None` if it is none.
-pub fn cpu_list(text: &str) -> Option<BTreeSet<usize>> {
+fn cpu_list(text: &str) -> Option<BTreeSet<usize>> {
     let parts = text.trim().split(',').filter(|part| !part.is_empty());
     let ranges = parts.map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

@@ -5,6 +5,7 @@
 //!   datagram socket in the file system;
 //! - [`Metered`]: owns a link and sends only against a [`Permit`] of the very length: inner holds no other way out;
 //! - [`Received`], [`fault_of`], [`interrupts`]: the interface that a link has for itself, and the cores that handle its packets;
+//! - [`ask`]: a word with a program on this machine;
 //! - `Memory` (feature `testing`): two ends of a faulty link with a virtual clock.
 //!
 //! Nothing here speaks of its own accord: no name look-ups, no keep-alives, no answers. What the kernel says by
@@ -35,14 +36,14 @@ pub use address::{Address, AddressError};
 #[cfg(target_os = "linux")]
 pub use device::{bind_to_device, tell_drops};
 #[cfg(target_os = "linux")]
-pub use interface::{Received, fault_of, index_of};
-pub use interrupts::{cpu_list, interrupts};
+pub use interface::{Received, fault_of, index_of, is_name, setting_fault};
+pub use interrupts::{interrupts, is_every_core};
 #[cfg(any(test, feature = "testing"))]
 pub use memory::{Clock, Memory};
 pub use metered::{Metered, governed_purpose};
 pub use socket::Socket;
 pub use udp::Udp;
-pub use unix::Unix;
+pub use unix::{Unix, ask};
 pub use weir_meter::Permit;
 
 use std::io;

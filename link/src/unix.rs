@@ -1,10 +1,11 @@
 //! Unix datagrams: to a program on the same machine, such as the sender of a data diode.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixDatagram as Probe;
+use std::os::unix::net::{UnixDatagram as Probe, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mio::net::UnixDatagram;
 use mio::{Interest, Registry, Token};
@@ -96,6 +97,21 @@ impl Drop for Unix {
     }
 }
 
+/// What the program at this stream socket answers to a line.
+///
+/// # Errors
+/// None does, within some seconds.
+pub fn ask(path: &Path, line: &str) -> io::Result<String> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
+}
+
+/// Time that an answer has.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Datagrams of others in a row that one call of `recv` passes over.
 const STRANGERS_MAX: usize = 64;
 

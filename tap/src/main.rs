@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error, Result, ensure};
 use clap::Parser;
 
 use count::{Compare, Count};
@@ -128,6 +128,8 @@ impl Watch {
         // First the socket's count: what comes between the two is with the socket.
         tap.offered().context("statistics")?;
         let compare = Compare::new(link.received()?);
+        // What it has let pass nobody has counted.
+        ensure!(!link.status()?.is_up, "it is up: something else sets it up");
         guard(Link::open(Some(link.index), &args.interface)?)?;
         link.up()?;
         let bytes = count.total().bytes;

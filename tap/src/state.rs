@@ -14,6 +14,8 @@ use crate::count::Total;
 #[derive(Debug)]
 pub(crate) struct State {
     path: PathBuf,
+    /// One tap has it at a time.
+    _lock: File,
     counted: Total,
     /// Bytes that the file speaks for.
     reserved: u64,
@@ -31,6 +33,9 @@ impl State {
             );
             parse(&fs::read_to_string(path)?)
         };
+        let shown = || format!("state {}", path.display());
+        let lock = File::create(beside(path, ".lock")).with_context(shown)?;
+        ensure!(lock.try_lock().is_ok(), "{}: another tap has it", shown());
         let counted = match fs::metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound && new => Ok(Total::default()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -38,9 +43,10 @@ impl State {
             }
             found => found.map_err(Into::into).and_then(read),
         };
-        let counted = counted.with_context(|| format!("state {}", path.display()))?;
+        let counted = counted.with_context(shown)?;
         let mut state = Self {
             path: path.to_owned(),
+            _lock: lock,
             counted,
             reserved: 0,
             written: now,
@@ -74,7 +80,7 @@ impl State {
             "frames {}\nbytes {}\ndrops {}\njoined {}\nreserved {reserved}\n",
             total.frames, total.bytes, total.drops, total.joined
         );
-        let new = self.path.with_extension("new");
+        let new = beside(&self.path, ".new");
         let write = || -> std::io::Result<()> {
             let mut options = File::options();
             options.write(true).create(true).truncate(true).mode(0o644);
@@ -87,6 +93,13 @@ impl State {
         };
         write().with_context(|| format!("state {}", self.path.display()))
     }
+}
+
+/// The file with this end to its whole name: another state may have the same one up to its last dot.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// What the file says; of its bytes, those that it speaks for.

@@ -40,13 +40,17 @@ fn a_crash_counts_too_much_and_a_clean_end_exactly() {
     let mut state = State::open(&path, true, now()).unwrap();
     state.keep(total(1, 84), now()).unwrap();
     // A crash here.
+    drop(state);
     assert_eq!(State::open(&path, false, now()).unwrap().counted().bytes, BLOCK);
     let mut state = State::open(&path, false, now()).unwrap();
     let before = state.counted().bytes;
     assert!(before >= BLOCK);
     state.keep(total(5, before + 3 * BLOCK), now()).unwrap();
-    assert!(State::open(&path, false, now()).unwrap().counted().bytes > before + 3 * BLOCK);
+    drop(state);
+    let mut state = State::open(&path, false, now()).unwrap();
+    assert!(state.counted().bytes > before + 3 * BLOCK);
     state.close(total(6, 777)).unwrap();
+    drop(state);
     assert_eq!(State::open(&path, false, now()).unwrap().counted(), total(6, 777));
     fs::remove_dir_all(folder).unwrap();
 }
@@ -64,6 +68,33 @@ fn what_was_counted_a_second_ago_is_in_the_file() {
     let later = begun + std::time::Duration::from_secs(1);
     state.keep(total(2, 168), later).unwrap();
     assert!(said().starts_with("frames 2\nbytes 168\n"), "{}", said());
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn two_states_with_one_stem_do_not_meet_and_two_taps_do() {
+    let folder = folder("stem");
+    let paths = ["count.x1", "count.x2"].map(|name| folder.join(name));
+    let mut states = [0, 1].map(|which| State::open(&paths[which], true, now()).unwrap());
+    // Where one writes what takes the file's place, the other does not.
+    fs::create_dir(folder.join("count.new")).unwrap();
+    for (state, bytes) in states.iter_mut().zip([100, 200]) {
+        state.close(total(1, bytes)).unwrap();
+    }
+    for (path, bytes) in paths.iter().zip([100, 200]) {
+        let said = format!("{:#}", State::open(path, false, now()).unwrap_err());
+        assert!(said.contains("another tap has it"), "{said}");
+        assert!(
+            fs::read_to_string(path)
+                .unwrap()
+                .ends_with(&format!("reserved {bytes}\n"))
+        );
+    }
+    drop(states);
+    assert_eq!(
+        State::open(&paths[0], false, now()).unwrap().counted(),
+        total(1, 100)
+    );
     fs::remove_dir_all(folder).unwrap();
 }
 

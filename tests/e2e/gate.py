@@ -144,6 +144,7 @@ class Lab:
     def tap(self, cap, state, *more):
         """A tap on its first day. Its start sets the interface up, its end takes it down."""
         command = [os.path.join(self.bin, "weir-tap"), "--interface", "out", "--cap-bytes", str(cap), "--state", state]
+        ip("-n", self.net.names["outer"], "link", "set", "out", "down")
         tap = self.start("outer", [*command, "--new", *more], "tap", "on the line so far")
         repair(self)
         return tap
@@ -160,7 +161,15 @@ class Lab:
         rows = (line.split(" ", 1) for line in self.ask(path, "status").splitlines())
         return {name: int(value) if value.isdigit() else value for name, value in rows}
 
-    def load_nft(self, path, *more):
+    def far_heard(self, cable):
+        """Frames that the far end of a cable of the gate's has got."""
+        end = {"in": "inner", "out": "outer"}[cable]
+        return int(sh(*self.net.inside(end), "cat", f"/sys/class/net/{cable}/statistics/rx_packets"))
+
+    def load_nft(self, path, *more, is_first=True):
+        """Loads the rules; as the first ones, counters begin at nothing."""
+        if is_first:
+            sh(*self.net.inside("gate"), "nft", "flush", "ruleset")
         rules = sh(*self.net.inside("gate"), os.path.join(self.bin, "weir"), "gate", "nft", "--config", path, *more)
         subprocess.run(
             [*self.net.inside("gate"), "nft", "-f", "-"], input=rules, check=True, text=True, capture_output=True
@@ -363,33 +372,141 @@ def reconciled(lab):
     path = config(lab.folder, session=session, meter=FLOOD["meter"], rules={"absent": (1 << 32) - 1})
     lab.load_nft(path, "--cap-bytes", str(1 << 50))
     state, baseline = (os.path.join(lab.folder, name) for name in ("tap-reconciled", "baseline"))
-    words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir"), "reconcile", "--gate", f"{lab.folder}/gate.sock"]
-    words += ["--tap", state, "--baseline", baseline]
+    words = reconcile(lab, path, baseline, "--tap", state)
 
-    def differs(expected):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and expected in done.stderr, (expected, done)
+    def differs(expected, words=words, **keys):
+        start = time.monotonic()
+        done = subprocess.run(words, **{"capture_output": True, "text": True, "check": False} | keys)
+        assert done.returncode == 1 and expected in (done.stderr or ""), (expected, done)
         assert lab.status(path)["state"] == "cut: counters disagree"
+        lab.ask(path, "resume")
+        return time.monotonic() - start
+
+    def first():
+        lab.ask(path, "cut")
+        assert "baseline written" in sh(*words, "--new")
         lab.ask(path, "resume")
 
     with lab.tap(1 << 50, state) as tap, lab.gate(path):
-        lab.ask(path, "cut")
-        assert "baseline written" in sh(*words)
-        lab.ask(path, "resume")
+        # What the kernel has counted is kept, and was not taken away.
+        differs("only a first day begins with nothing", [*words, "--new"])
+        open(f"{baseline}.kernel", "w", encoding="utf-8").close()
+        differs("frames leave", [*words, "--new"])
+        differs("weir reconcile --new makes the first one")
+        first()
+        differs("it is there already", [*words, "--new"])
         for _ in range(2):
-            assert "all agree" in sh(*words)
+            assert "all agree; NO LEDGER" in sh(*words)
         lab.stray()
+        # Nobody reads what is said of it.
+        reader, writer = os.pipe()
+        os.close(reader)
+        differs("", stderr=writer, capture_output=False)
+        os.close(writer)
         differs("kernel: 1 frames that should not be there")
         # Once it is understood, all go on from there.
         os.remove(baseline)
-        lab.ask(path, "cut")
-        assert "baseline written" in sh(*words)
-        lab.ask(path, "resume")
+        first()
         assert "all agree" in sh(*words)
+        # A counter that never answers.
+        os.mkfifo(f"{state}.fifo")
+        waited = differs("has not answered", reconcile(lab, path, baseline, "--tap", f"{state}.fifo", "--tap-age", "0"))
+        assert waited < 20, waited
+        # A baseline that goes, or is damaged, while it compares for ever.
+        with Process([], [*words, "--every", "1"], lab.folder, "reconcile") as running:
+            time.sleep(1)
+            os.rename(baseline, f"{baseline}.away")
+            assert running.process.wait(20) == 1 and "no baseline" in running.log(), running.log()
+        assert lab.status(path)["state"] == "cut: counters disagree"
+        os.rename(f"{baseline}.away", baseline)
+        lab.ask(path, "resume")
         assert tap.stop() == 0
         os.remove(state)
-        differs("a counter cannot be read")
-    print("ok   counters are compared under traffic, and a difference cuts")
+        differs("counters cannot be compared")
+    print(f"ok   counters are compared under traffic, and a difference cuts; so does one that never answers, after {waited:.0f} s")
+
+
+def reconcile(lab, path, baseline, *more):
+    words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir"), "reconcile", "--config", path]
+    return [*words, "--baseline", baseline, *more]
+
+
+# A gate that was taken over: it sends what it likes from the gate's own address and port, says truly how many frames and bytes, and
+# charges nothing; and when it is told to cut, it says that it has.
+TAKEN = """
+import contextlib, socket, sys
+control, own, peer = sys.argv[1], (sys.argv[2], int(sys.argv[3])), (sys.argv[4], int(sys.argv[5]))
+door = socket.socket(socket.AF_UNIX)
+door.bind(control)
+door.listen(8)
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.bind(own)
+out.connect(peer)
+frames = 0
+print("here", flush=True)
+while True:
+    caller, _ = door.accept()
+    order = caller.recv(100).decode().split()
+    if order[0] == "send":
+        for _ in range(int(order[1])):
+            with contextlib.suppress(OSError):
+                out.send(bytes(1400))
+                frames += 1
+    status = f"state open\\ndatagrams {frames}\\nline_bytes {frames * 1466}\\n"
+    caller.sendall((status if order[0] == "status" else "done\\n").encode())
+    caller.close()
+"""
+
+
+def taken_over(lab):
+    """A gate that charges nothing is found by its ledger, and stopped by the kernel; no reload and no boot gives back what it has sent."""
+    names = ("ledger", "witness", "taken-baseline", "gate.sock")
+    ledger, witness, baseline, control = (os.path.join(lab.folder, name) for name in names)
+    weir = os.path.join(lab.bin, "weir")
+    words = ["--weights-hash", "08" * 32, "--weights-bytes", "1000000000", "--total", "1GB"]
+    sh(weir, "ledger", "init", ledger, "--witness", witness, *words)
+    path = config(lab.folder, meter={"ledger": ledger, "witnesses": [witness]})
+    kept = f"{baseline}.kernel"
+    open(kept, "w", encoding="utf-8").close()
+    lab.load_nft(path, "--kept", kept)
+    ends = [ADDRESSES["out"][0], str(GATE_OUT), ADDRESSES["out"][1], str(OUTSIDE)]
+
+    def order(text):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(control)
+            sock.sendall(text.encode())
+            return sock.recv(1000)
+
+    def used():
+        said = json.loads(sh(*lab.net.inside("gate"), "nft", "-j", "list", "quotas"))
+        return next(row["quota"]["used"] for row in said["nftables"] if "quota" in row)
+
+    with Process(lab.net.inside("gate"), [sys.executable, "-c", TAKEN, control, *ends], lab.folder, "taken") as taken:
+        taken.until("here")
+        words = reconcile(lab, path, baseline)
+        assert "baseline written" in sh(*words, "--new")
+        assert "all agree, and all is charged" in sh(*words)
+        order("send 1000")
+        before = used()
+        assert before > 1000 * 1400 and lab.nft()[0] == 1000, (before, lab.nft())
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "the ledger has 0 reserved: what leaves is not charged" in done.stderr, done
+        # It has said that it is cut, and goes on.
+        order("send 100")
+        frames, _, over, _ = lab.nft()
+        assert (frames, over) == (1000, 100), (frames, over)
+        # Its own ledger says that nothing was sent. Loaded anew, and after a boot:
+        for is_first in (False, True):
+            lab.load_nft(path, "--kept", kept, is_first=is_first)
+            assert used() >= before and lab.nft()[0] == 1000, (used(), before, lab.nft())
+        # Who has seen no frame of it knows better by the tap's count.
+        state = os.path.join(lab.folder, "taken-tap")
+        with open(state, "w", encoding="utf-8") as file:
+            file.write("frames 2000\nbytes 2932000\ndrops 0\njoined 0\nreserved 2932000\n")
+        lab.load_nft(path, "--kept", kept, "--tap", state, is_first=False)
+        assert used() > before and lab.nft()[:2] == (2000, 2932000), (used(), lab.nft())
+    os.remove(control)
+    print(f"ok   a gate that charges nothing is found, and stopped by the kernel; the quota's {before} bytes are never given back")
 
 
 def alarms(lab):
@@ -446,6 +563,7 @@ def run(bin, configurations=25, seed=1):
             each_stops_alone(lab)
             tap_drops(lab)
             reconciled(lab)
+            taken_over(lab)
             exhaustion(lab, seed, configurations)
         finally:
             shutil.rmtree(lab.folder, ignore_errors=True)

@@ -5,6 +5,7 @@ a gate whose machine would does not start, or cuts.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import socket
@@ -155,6 +156,62 @@ def strays(lab, cable):
     print(f"ok   strays on {cable}: as loaded, renamed and anew none of {COUNT} of a kind; raw ones while it is renamed: {residue}")
 
 
+# Bound to another interface than the one that it names with each datagram, it may have the gate's address beside the gate.
+BESIDE = """
+import os, socket, struct, sys
+own, peer, device, count = (sys.argv[1], int(sys.argv[2])), (sys.argv[3], int(sys.argv[4])), sys.argv[5], int(sys.argv[6])
+index = socket.if_nametoindex(device)
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, 25, b"lo")
+sock.bind(own)
+way = [(socket.IPPROTO_IP, 8, struct.pack("=I4s4s", index, socket.inet_aton(own[0]), bytes(4)))]
+sent = 0
+for _ in range(count):
+    try:
+        sent += sock.sendmsg([b"weights!" * 100], way, 0, peer) > 0
+    except PermissionError:
+        pass  # the kernel says that it was stopped
+print(sent)
+"""
+
+
+def users(lab):
+    """A user without any rights sends as the link does, beside a gate that runs: nothing passes, on either cable."""
+    path = config(lab.folder, **SETTINGS)
+    for is_stopped in (False, True):
+        if is_stopped:
+            lab.load_nft(path, "--cap-bytes", str(1 << 50))
+        else:
+            loosen(lab)
+        with contextlib.ExitStack() as stack:
+            if is_stopped:
+                stack.enter_context(lab.gate(path))
+                lab.ask(path, "cut")
+            for cable, (_, own, peer, _) in CABLES.items():
+                words = [sys.executable, "-c", BESIDE, own[0], str(own[1]), peer[0], str(peer[1]), cable, str(COUNT)]
+                before, counted = lab.far_heard(cable), lab.counters() if is_stopped else {}
+                sh(*lab.net.inside("gate"), *words)
+                time.sleep(0.05)
+                heard = lab.far_heard(cable) - before
+                if not is_stopped:
+                    assert heard == COUNT, f"without rules the test itself fails: {heard} on {cable}"
+                elif cable == "out":
+                    assert heard == 0, heard
+                    assert lab.counters()["other"]["packets"] - counted["other"]["packets"] == COUNT, lab.counters()
+                else:
+                    # Beside what a gate that is cut goes on to say to inner.
+                    more = lab.counters()["inside_out"]["packets"] - counted["inside_out"]["packets"]
+                    assert more == COUNT, lab.counters()
+        if not is_stopped:
+            for device in ("in", "out", "all"):
+                lab.net.set(f"ipv4/conf/{device}/rp_filter=1")
+            for device in ("in", "out"):
+                ip("-n", lab.net.names["gate"], "link", "set", device, "arp", "off")
+                anew(lab, device)
+    print(f"ok   a user without rights, in the gate's name: none of {COUNT} passes on either cable")
+
+
 def refused(lab, path, *expected):
     words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir-gate"), "run", "--config", path]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20)
@@ -167,7 +224,7 @@ def refused(lab, path, *expected):
 def starts(lab):
     """Each thing that a machine lacks is named; with all of them the gate starts."""
     path = config(lab.folder, **SETTINGS)
-    not_loaded = "rules for these links and interfaces are not loaded: weir gate nft"
+    not_loaded = "rules for these links, these interfaces and this user are not loaded: weir gate nft --user 0"
     refused(lab, path, not_loaded)
     lab.load_nft(path, "--cap-bytes", str(1 << 50))
     knobs = [f"ipv4/conf/{name}" for name in ("all/forwarding=1", "in/rp_filter=0", "out/rp_filter=2", "all/rp_filter=2", "in/forwarding=1", "out/forwarding=1")]
@@ -199,7 +256,16 @@ def starts(lab):
     refused(lab, path, "let no other firewall stop it")
     sh(*nft, "delete table inet wall")
 
-    # Rules for another port, and for an interface that was there before.
+    # Longer packets than the charge is made for.
+    for device in ("in", "out"):
+        ip("-n", lab.net.names["gate"], "link", "set", device, "mtu", "9000")
+        refused(lab, path, f"interface {device} takes more than 1500 bytes: ip link set {device} mtu 1500")
+        ip("-n", lab.net.names["gate"], "link", "set", device, "mtu", "1500")
+
+    # Rules for another user, for another port, and for an interface that was there before.
+    lab.load_nft(path, "--cap-bytes", str(1 << 50), "--user", "nobody")
+    refused(lab, path, not_loaded)
+    lab.load_nft(path, "--cap-bytes", str(1 << 50))
     with open(path, encoding="utf-8") as file:
         text = file.read()
     with open(path, "w", encoding="utf-8") as file:
@@ -227,7 +293,9 @@ def cuts(lab, what, expected, *order):
         status = lab.status(path)
         assert status["state"] == "cut: the machine does not protect the link any more", status
         assert status["protection"].startswith(f"lost: {expected}"), status
-        assert lab.ask(path, "resume").startswith(f"not resumed: {expected}")
+        words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir-gate"), "resume", "--config", path]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and f"not resumed: {expected}" in done.stderr, done
         assert lab.status(path)["state"].startswith("cut"), "it is open again"
     print(f"ok   a running gate cuts: {what}")
 
@@ -272,8 +340,8 @@ def run(bin):
     for tool in ("ip", "nft"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
-    tests = [lambda lab, cable=cable: strays(lab, cable) for cable in CABLES] + [starts, impostor]
-    not_loaded = "the kernel's rules for these links and interfaces are not loaded"
+    tests = [lambda lab, cable=cable: strays(lab, cable) for cable in CABLES] + [users, starts, impostor]
+    not_loaded = "the kernel's rules for these links, these interfaces and this user are not loaded"
     for what, expected, *order in [
         ("its rules are flushed", not_loaded, "nft", "flush", "ruleset"),
         ("one of the tables goes", not_loaded, "nft", "delete", "table", "netdev", "weir_gate"),

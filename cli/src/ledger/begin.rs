@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use weir_ledger::order::public_key;
 use weir_ledger::{Cap, Genesis, Limit, WitnessAt, read_public};
 
-use super::{At, hex, moment};
+use super::{At, hex, moment, say};
 use crate::number::{Amount, bytes, count};
 use weir_setup::tool::ends;
 use weir_setup::tool::progress;
@@ -125,16 +125,16 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
     };
     let (paths, key) = (args.at.paths(), args.at.key()?);
     let head = ends::whole(|| -> Result<_> { Ok(weir_ledger::init(&paths, moment()?, key, &genesis)?) })?;
-    println!("ledger {}", hex(&id));
-    println!("for weights {weights} of {}", bytes(weights_bits));
-    println!(
+    say(format_args!("ledger {}", hex(&id)));
+    say(format_args!("for weights {weights} of {}", bytes(weights_bits)));
+    say(format_args!(
         "total {}, {} spent, head {}",
         bytes(genesis.caps[1].bits),
         bytes(args.spent),
         hex(&head.hash)
-    );
+    ));
     if genesis.operators.is_empty() {
-        println!("no operators: its limits can fall, but never rise");
+        say("no operators: its limits can fall, but never rise");
     }
     if args
         .at
@@ -142,7 +142,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<()> {
         .iter()
         .any(|witness| matches!(witness, WitnessAt::File(path) if is_same_device(path, &args.at.ledger)))
     {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "weir: warning: a witness is on the ledger's own device: whoever puts back one can put back both"
         );
     }
@@ -157,7 +158,7 @@ pub(crate) fn keygen(args: &KeygenArgs) -> Result<()> {
     public.push(".pub");
     let key = hex(&public_key(&secret));
     write_new(Path::new(&public), 0o644, &key)?;
-    println!("{key}");
+    say(key);
     Ok(())
 }
 

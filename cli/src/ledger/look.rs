@@ -9,7 +9,7 @@ use weir_ledger::{
     CONTENT_LEN, Chain, Entry, Limit, RECORD_LEN, Record, WitnessAt, archive, compare, look, read,
 };
 
-use super::{At, hex};
+use super::{At, hex, say};
 use crate::number::bytes;
 use weir_setup::tool::table;
 
@@ -57,7 +57,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             "operators": chain.keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), "threshold": chain.threshold,
             "torn_bytes": chain.torn,
         });
-        println!("{shown}");
+        say(shown);
         return Ok(());
     }
     let row = |what: &str, value: String| vec![what.to_owned(), value];
@@ -115,7 +115,8 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let (_, last) = segments.last().context("no segment")?;
     let records: usize = segments.iter().map(|(_, chain)| chain.records.len()).sum();
     if last.torn > 0 {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "weir: {} bytes at the end are a torn write; the next start drops them",
             last.torn
         );
@@ -123,14 +124,14 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     for (index, which) in (0..).zip(&args.at.witness) {
         witness(which, &args.at, last, index)?;
     }
-    println!(
+    say(format_args!(
         "{records} records in {} segments and {} witnesses agree: {} bits spent, {} reserved, head {}",
         segments.len(),
         args.at.witness.len(),
         last.state.spent,
         last.state.reserved,
         hex(&last.head)
-    );
+    ));
     Ok(())
 }
 

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_ledger::order::{Action, Order, SignedOrder};
-use weir_ledger::{Cap, Limit, open, read, read_key, read_public};
+use weir_ledger::{Cap, LedgerError, Limit, open, read, read_key, read_public};
 
 use super::begin::seconds;
-use super::{At, hex, moment};
+use super::{At, hex, moment, say};
 use crate::number::{Amount, bytes};
 use weir_setup::tool::ends;
 use weir_setup::tool::files;
@@ -119,18 +119,18 @@ fn make(args: &MakeArgs) -> Result<()> {
         head: chain.head,
     };
     files::write(&args.out, &order.unsigned().emit())?;
-    println!("{}", text(&order));
-    println!(
+    say(text(&order));
+    say(format_args!(
         "to be signed by {} of {} operators",
         chain.threshold,
         chain.keys.len()
-    );
+    ));
     Ok(())
 }
 
 fn sign(args: &SignArgs) -> Result<()> {
     let mut signed = load(&args.order)?;
-    println!("{}", text(&signed.order));
+    say(text(&signed.order));
     let operators = args
         .operator
         .iter()
@@ -149,22 +149,29 @@ fn apply(args: &ApplyArgs) -> Result<()> {
         close(ledger, &args.at)?;
         Ok((total, head))
     })?;
-    println!("{}", text(&signed.order));
-    println!("done; the total is {}, record {}", bytes(total), head.seq);
+    say(text(&signed.order));
+    say(format_args!(
+        "done; the total is {}, record {}",
+        bytes(total),
+        head.seq
+    ));
     Ok(())
 }
 
 pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
-    for cap in ends::whole(|| lowered(args))? {
-        println!("{} is {} now", name(cap.limit), bytes(cap.bits));
+    let (done, result) = ends::whole(|| lowered(args))?;
+    for cap in done {
+        say(format_args!("{} is {} now", name(cap.limit), bytes(cap.bits)));
     }
-    Ok(())
+    result
 }
 
-fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
-    let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
-    let weights = ledger.chain().cap(Limit::Weights);
-    let mut caps = Vec::new();
+/// The limits that were lowered, and what came then.
+fn lowered(args: &LowerArgs) -> Result<(Vec<Cap>, Result<()>)> {
+    // All are judged before one is written, and before this counts as a start.
+    let chain = read(&args.at.ledger, args.at.key()?.as_ref())?;
+    let weights = chain.cap(Limit::Weights);
+    let mut caps: Vec<Cap> = Vec::new();
     if let Some(total) = args.total {
         caps.push(Cap {
             limit: Limit::Total,
@@ -174,11 +181,30 @@ fn lowered(args: &LowerArgs) -> Result<Vec<Cap>> {
     for text in &args.window {
         caps.push(window(text, weights)?);
     }
-    let now = moment()?.since_boot;
-    let result = caps.iter().try_for_each(|&cap| ledger.lower(now, cap));
-    close(ledger, &args.at)?;
-    result.map_err(|error| said(&args.at, error))?;
-    Ok(caps)
+    for (place, cap) in caps.iter().enumerate() {
+        let mut before = caps[..place]
+            .iter()
+            .rev()
+            .filter(|other| other.limit == cap.limit);
+        let known = before
+            .next()
+            .map_or_else(|| chain.cap(cap.limit), |other| Some(other.bits));
+        if let Some(known) = known.filter(|&known| cap.bits > known) {
+            let (name, known, bits) = (name(cap.limit), bytes(known), bytes(cap.bits));
+            return Err(said(&args.at, LedgerError::Cap))
+                .context(format!("{name} is {known}, not {bits}: nothing was lowered"));
+        }
+    }
+    let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
+    let (now, mut done) = (moment()?.since_boot, vec![]);
+    let result = caps.iter().try_for_each(|&cap| {
+        ledger
+            .lower(now, cap)
+            .map(|()| done.push(cap))
+            .map_err(|error| said(&args.at, error).context(name(cap.limit)))
+    });
+    let closed = close(ledger, &args.at);
+    Ok((done, result.and(closed)))
 }
 
 fn close(ledger: weir_ledger::Ledger, at: &At) -> Result<()> {
@@ -187,7 +213,7 @@ fn close(ledger: weir_ledger::Ledger, at: &At) -> Result<()> {
         .map_err(|error| said(at, error))
 }
 
-fn said(at: &At, error: weir_ledger::LedgerError) -> anyhow::Error {
+fn said(at: &At, error: LedgerError) -> anyhow::Error {
     let path = at.ledger.clone();
     weir_ledger::Error::Ledger { path, error }.into()
 }

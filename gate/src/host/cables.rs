@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::{Context as _, bail, ensure};
+use rustix::process::geteuid;
 use weir_link::{Address, index_of};
 
 use super::config::{Config, LinkConfig};
@@ -27,10 +28,12 @@ pub struct Cables {
     pub inside: Option<Cable>,
     /// To outer.
     pub outside: Option<Cable>,
+    /// The number of the gate's user: nobody else's packets are the links'.
+    pub user: u32,
 }
 
 impl Cables {
-    /// The links of this configuration, over the interfaces that have their names now.
+    /// The links of this configuration, over the interfaces that have their names now, and for the user that this program runs as.
     ///
     /// # Errors
     /// All that is wrong, or no link over UDP.
@@ -60,7 +63,15 @@ impl Cables {
                 two.device
             ));
         }
-        (Self { inside, outside }, faults)
+        let user = geteuid().as_raw();
+        (
+            Self {
+                inside,
+                outside,
+                user,
+            },
+            faults,
+        )
     }
 
     /// Inside's and outside's, where there is one.
@@ -68,7 +79,7 @@ impl Cables {
         [&self.inside, &self.outside].into_iter().flatten()
     }
 
-    /// An address on the loopback interface to which nothing can be sent while the rules for just these links and interfaces are loaded: to
+    /// An address on the loopback interface to which nothing can be sent while the rules for just these links, interfaces and user are loaded: to
     /// this port the table inet lets nothing pass, to the one above the table netdev. So a program without any rights sees that they are there.
     pub fn mark(&self) -> SocketAddrV4 {
         let hash = blake3::hash(format!("{RULES} {self:?}").as_bytes());
@@ -103,4 +114,4 @@ impl Cable {
 }
 
 /// Which rules `weir gate nft` makes: another number whenever they change, so that those of before do not pass for them.
-const RULES: u32 = 1;
+const RULES: u32 = 2;

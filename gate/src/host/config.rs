@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 use weir_ledger::MeterConfig;
-use weir_link::Address;
+use weir_link::{Address, is_name};
 use weir_meter::{Limits, LinkCost};
 use weir_wire::{CheckWidth, Format, IdWidth, Parameters, Shape};
 
@@ -80,11 +80,8 @@ impl LinkConfig {
     fn address(&self) -> anyhow::Result<Address> {
         let address = Address::between(&self.local, &self.peer)?;
         if let Some(device) = &self.device {
-            let is_name = device
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
             ensure!(
-                is_name && (1..16).contains(&device.len()) && device != "all" && device != "default",
+                is_name(device),
                 "device: {device:?} is no name of an interface (letters, digits, - _ . and at most 15)"
             );
             ensure!(
@@ -180,7 +177,8 @@ impl Config {
                 tick: session
                     .tick_ms
                     .checked_mul(1000)
-                    .context("session.tick_ms: too long")?,
+                    .filter(|tick| (1_000..=10_000_000).contains(tick))
+                    .context("session.tick_ms: 1 to 10000 milliseconds")?,
                 mtu: session.mtu,
                 shape,
                 // Between inner and outer alone.
@@ -189,6 +187,7 @@ impl Config {
             },
             ..self.rules
         };
+        rules.parameters.validate().context("session")?;
         rules.validate()?;
         // So that the program stays within the memory that it promises.
         ensure!(

@@ -11,11 +11,10 @@ mod run;
 mod state;
 mod traffic;
 
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use weir_ledger::Exit;
 
 pub use cables::{Cable, Cables};
@@ -67,22 +66,18 @@ pub fn command(command: Command) -> anyhow::Result<()> {
 
 /// What a program that ends with this error exits with: docs/operations.md.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<protect::Unprotected>() {
-        Some(_) => Exit::Unprotected.code(),
-        None => weir_ledger::exit_code(error.chain()),
-    }
+    let unprotected = error
+        .is::<protect::Unprotected>()
+        .then(|| Exit::Unprotected.code());
+    unprotected.unwrap_or_else(|| weir_ledger::exit_code(error.chain()))
 }
 
 fn ask(config: &Path, order: &str) -> anyhow::Result<()> {
     let path = Config::load(config)?.control;
-    let said = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(&path)?;
-        stream.write_all(format!("{order}\n").as_bytes())?;
-        let mut said = String::new();
-        stream.read_to_string(&mut said)?;
-        Ok(said)
-    };
-    let said = said().with_context(|| format!("no gate answers at {}", path.display()))?;
-    print!("{said}");
+    let said = weir_link::ask(&path, order);
+    let said = said.with_context(|| format!("no gate answers at {}", path.display()))?;
+    ensure!(!said.starts_with("not "), "{}", said.trim_end());
+    // It is done, whether anybody reads that or not.
+    let _ = std::io::stdout().write_all(said.as_bytes());
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity};
 use thiserror::Error;
-use weir_link::{cpu_list, fault_of, interrupts, tell_drops};
+use weir_link::{fault_of, interrupts, is_every_core, setting_fault, tell_drops};
 use weir_meter::Instant;
 
 use super::alarm::alarm;
@@ -87,10 +87,9 @@ impl Cables {
         if cables.is_empty() {
             return vec![];
         }
-        let mut faults: Vec<_> = cables
+        let lost = cables
             .iter()
-            .filter_map(|cable| fault_of(&cable.device, cable.index))
-            .collect();
+            .filter_map(|cable| fault_of(&cable.device, cable.index));
         // Of `rp_filter` the larger of the two counts: the interface's own is strict, and neither is loose.
         let mut wanted = vec![("ipv4/conf/all/rp_filter".to_owned(), 0..=1)];
         for version in ["ipv4", "ipv6"] {
@@ -104,21 +103,8 @@ impl Cables {
                 }
             }
         }
-        // Where a kernel has no IPv6, it has no settings of it.
-        let has_ipv6 = Path::new("/proc/sys/net/ipv6").exists();
-        for (setting, good) in wanted
-            .into_iter()
-            .filter(|(setting, _)| has_ipv6 || setting.starts_with("ipv4"))
-        {
-            let (path, mend) = (format!("/proc/sys/net/{setting}"), good.end());
-            match std::fs::read_to_string(&path).map(|text| text.trim().parse::<u32>()) {
-                Ok(Ok(found)) if good.contains(&found) => {}
-                Ok(Ok(found)) => faults.push(format!("{path} is {found}: echo {mend} > {path}")),
-                _ => faults.push(format!("{path} cannot be read; it must be {mend}")),
-            }
-        }
-        faults.extend(self.unloaded());
-        faults
+        let wrong = wanted.iter().filter_map(|(name, good)| setting_fault(name, good));
+        lost.chain(wrong).chain(self.unloaded()).collect()
     }
 
     /// Sends nothing to nobody, over the loopback interface: the rules for these links stop it, and no others do.
@@ -141,9 +127,8 @@ impl Cables {
             send(port, *mark.ip()).is_err_and(|error| Errno::from_io_error(&error) == Some(by))
         };
         let is_loaded = stopped(mark.port(), Errno::PERM) && stopped(mark.port() | 1, Errno::NOBUFS);
-        let why =
-            "the kernel's rules for these links and interfaces are not loaded: weir gate nft | nft -f -";
-        (!is_loaded).then(|| why.to_owned())
+        let why = "the kernel's rules for these links, these interfaces and this user are not loaded: weir gate nft";
+        (!is_loaded).then(|| format!("{why} --user {} | nft -f -", self.user))
     }
 }
 
@@ -156,9 +141,7 @@ fn disturbances(cables: &Cables) -> Vec<String> {
         .iter()
         .flat_map(|cable| interrupts(Path::new("/"), &cable.device, &cores))
         .collect();
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").ok();
-    let online = online.as_deref().and_then(cpu_list);
-    if cables.iter().next().is_some() && online.is_none_or(|online| online.is_subset(&cores)) {
+    if cables.iter().next().is_some() && is_every_core(&cores) {
         let why = "the gate may run on every core of this machine: give it one of its own (CPUAffinity= in its unit)";
         reasons.push(why.to_owned());
     }
