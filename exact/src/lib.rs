@@ -46,6 +46,7 @@ mod kernel;
 pub mod lanes;
 mod order;
 mod predict;
+mod slot;
 mod top;
 mod weights;
 
@@ -56,7 +57,8 @@ pub use error::Error;
 pub use gumbel::{favour, gumbel, gumbels};
 pub use kernel::Kernel;
 pub use order::{keep_best, ranked};
-pub use predict::{Predict, Slot, Token};
+pub use predict::Predict;
+pub use slot::{Slot, Token};
 pub use top::Top;
 pub use weights::{ONE, Weights, exp_weight};
 

@@ -1,13 +1,7 @@
 //! The one door between a model and everything that codes or samples with it.
 
 use crate::Error;
-
-/// An index into the model's vocabulary.
-pub type Token = u32;
-
-/// A handle of one live sequence within one model instance.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct Slot(pub u32);
+use crate::slot::{Slot, Token};
 
 /// A next-token predictor with many live sequences.
 ///

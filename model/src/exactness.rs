@@ -3,7 +3,7 @@
 mod long;
 mod prefixes;
 
-use crate::net::digest;
+use crate::golden;
 use crate::testing::{Tiny, real, tiny_gguf};
 use weir_exact::Error;
 
@@ -212,8 +212,8 @@ fn vectors() {
                 ..options(kernel, 2)
             };
             let mut model = Model::from_bytes(name, &bytes, &options).unwrap();
-            let got = digest::golden(&mut model).unwrap();
-            let vector = digest::vector(name, kv);
+            let got = golden::golden(&mut model).unwrap();
+            let vector = golden::vector(name, kv);
             let first = digests.entry(vector.clone()).or_insert_with(|| got.clone());
             assert_eq!(&got, first, "{vector} {}", kernel.name());
         }
@@ -235,7 +235,7 @@ fn vectors() {
         );
     }
     for (name, digest) in digests {
-        assert_eq!(digest, digest::expected(&name).unwrap(), "{name}");
+        assert_eq!(digest, golden::expected(&name).unwrap(), "{name}");
     }
     for kv in Kv::ALL {
         let options = Options {

@@ -1,7 +1,7 @@
 //! Bodies of the fuzz targets: any bytes give a value or an error, never a panic or a great allocation.
 
 use crate::file::weirfile;
-use crate::model::Weights;
+use crate::net::weights::Weights;
 use crate::{TokenStream, Tokenizer, embedded};
 use std::sync::{Arc, LazyLock};
 

@@ -38,6 +38,7 @@ mod chat;
 pub mod embedded;
 mod error;
 mod file;
+mod golden;
 mod kernel;
 mod kv;
 mod model;

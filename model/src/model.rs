@@ -1,14 +1,12 @@
 //! A loaded model: the public face of this crate.
 
-use crate::file::gguf::Gguf;
 use crate::file::weirfile::Seals;
 use crate::file::{mapped, weirfile};
 use crate::kv::{self, Pool};
-use crate::net::config::Config;
-use crate::net::digest;
 use crate::net::forward::{self, CHUNK, HEAD_CHUNK, Means, Row, Scratch};
-use crate::net::network::{Network, Part};
+use crate::net::network::Part;
 use crate::net::rope::Rope;
+use crate::net::weights::Weights;
 use crate::{Error, Kernel, Options, Predict, Slot, Token};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
@@ -112,13 +110,6 @@ impl Unverified {
     }
 }
 
-/// What several instances may share.
-pub(crate) struct Weights {
-    pub(crate) network: Network,
-    pub(crate) hash: [u8; 32],
-    architecture: String,
-}
-
 impl Model {
     /// Loads a `.gguf` or `.weir` file, told apart by their first bytes, and verifies it. The file stays mapped while a
     /// `.weir` model lives; it must not be changed meanwhile.
@@ -171,27 +162,9 @@ impl Model {
         Ok(())
     }
 
-    /// Computes the golden logits of a tiny built-in model with the kernel and threads of `options`, and compares their
-    /// digest with the specification's (`vectors/logits.json`). A program should call it before it relies on exactness.
-    ///
-    /// # Errors
-    /// [`Error::SelfCheck`] if this machine computes something else.
-    pub fn self_check(options: &Options) -> Result<(), Error> {
-        digest::self_check(options)
-    }
-
     /// Content hash of weights and architecture: SPEC 2.9. Independent of container, kernel and threads.
     pub fn hash(&self) -> [u8; 32] {
         self.weights.hash
-    }
-
-    /// SHA-256 of the logits of the golden tokens (SPEC 2.10) with this model's kind of keys and values: the same on every
-    /// machine, kernel and number of threads.
-    ///
-    /// # Errors
-    /// As [`Predict::step`]; it takes two slots of 28 positions at most.
-    pub fn golden_digest(&mut self) -> Result<String, Error> {
-        digest::golden(self)
     }
 
     /// What this model is.
@@ -364,34 +337,6 @@ impl Predict for Model {
             }
         }
         Ok(())
-    }
-}
-
-impl Weights {
-    /// Repacks a GGUF file.
-    pub(crate) fn from_gguf(name: &str, bytes: &[u8]) -> Result<Self, Error> {
-        let mut gguf = Gguf::parse(name, bytes)?;
-        let config = Config::read(&gguf.metadata)?;
-        let architecture = gguf
-            .metadata
-            .str("general.architecture")?
-            .unwrap_or_default()
-            .to_owned();
-        let network = Network::read(config, &mut gguf)?;
-        let hash = digest::model_hash(&network, &digest::part_hashes(&network));
-        Ok(Self {
-            network,
-            hash,
-            architecture,
-        })
-    }
-
-    pub(crate) fn new(network: Network, hash: [u8; 32], architecture: String) -> Self {
-        Self {
-            network,
-            hash,
-            architecture,
-        }
     }
 }
 

@@ -101,7 +101,7 @@ impl Lab {
 
     /// Waits until this gate listens.
     pub(crate) fn ready(&self, mut gate: Child) -> Child {
-        for _ in 0..500 {
+        for _ in 0..3_000 {
             if self.ask("status").is_some() {
                 return gate;
             }

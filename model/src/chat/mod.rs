@@ -7,33 +7,15 @@
 //! rendering with a fence beside every character of every content must show the same control tokens, or the
 //! conversation is refused.
 
+mod message;
 mod render;
 #[cfg(test)]
 mod tests;
 
-use serde::{Deserialize, Serialize};
+pub use message::Message;
 
 use crate::token::{Piece, Special, find_specials};
 use crate::{Error, Token, Tokenizer};
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// What was said; any text.
-    pub content: String,
-}
-
-impl Message {
-    /// A message of a role.
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
-    }
-}
 
 impl Tokenizer {
     /// Tokens of a conversation up to the point where the assistant begins to speak.

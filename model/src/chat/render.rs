@@ -10,7 +10,7 @@ use minijinja_contrib::pycompat;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-use super::Message;
+use super::message::Message;
 
 /// Renders a template with the generation prompt; the error is for people.
 pub(super) fn render(template: &str, bos: &str, eos: &str, messages: &[Message]) -> Result<String, String> {

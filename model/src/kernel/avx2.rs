@@ -9,9 +9,9 @@
     reason = "registers are indexed across several arrays"
 )]
 
-use super::activation::{Quad, Tile};
+use super::activation::{Activations, Quad, Tile};
+use super::columns::{Columns, put};
 use super::x86::{load128, load256};
-use super::{Activations, Columns, put};
 use crate::kernel::matrix::{LANES, Matrix, QUAD, Record, STRIP};
 use crate::kernel::quant::{Kind, Shape};
 use std::arch::x86_64::*;
@@ -19,7 +19,7 @@ use std::arch::x86_64::*;
 /// Multiplies the groups of rows in `data` with every row of `x`.
 #[target_feature(enable = "avx2")]
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
-    super::for_kind!(matrix.kind, groups(matrix, data, x, out));
+    crate::kernel::columns::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 /// One group after the other, so that a batch reads the weights from memory once.

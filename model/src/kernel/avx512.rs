@@ -2,9 +2,9 @@
 //! quad, which sums four products of unsigned and signed bytes into a lane without rounding or saturation.
 #![allow(unsafe_code)]
 
-use super::activation::{Quad, TILE, Tile};
+use super::activation::{Activations, Quad, TILE, Tile};
+use super::columns::Columns;
 use super::x86::{load128, load256, prefetch};
-use super::{Activations, Columns};
 use crate::kernel::matrix::{LANES, Matrix, QUAD, Record, STRIP};
 use crate::kernel::quant::{Kind, Shape};
 use std::arch::x86_64::*;
@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 /// Multiplies the groups of rows in `data` with every row of `x`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
-    super::for_kind!(matrix.kind, groups(matrix, data, x, out));
+    crate::kernel::columns::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 /// One group after the other, so that a batch reads the weights from memory once; while tiles are multiplied with one

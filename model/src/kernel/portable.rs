@@ -3,14 +3,14 @@
 //! Codes are multiplied and summed in 16 bits, as many as cannot overflow, and only then widened: 127 times the largest
 //! code bounds a product. A quad is 64 such products, four to a row; the four meet only at the end.
 
-use super::activation::{Quad, Tile};
-use super::{Activations, Columns, put};
+use super::activation::{Activations, Quad, Tile};
+use super::columns::{Columns, put};
 use crate::kernel::matrix::{LANES, Matrix, QUAD, Record, STRIP};
 use crate::kernel::quant::{Kind, Shape};
 
 /// Multiplies the groups of rows in `data` with every row of `x`.
 pub(super) fn multiply(matrix: &Matrix, data: &[u8], x: &Activations, out: &mut Columns<'_>) {
-    super::for_kind!(matrix.kind, groups(matrix, data, x, out));
+    crate::kernel::columns::for_kind!(matrix.kind, groups(matrix, data, x, out));
 }
 
 type Ints = [i32; LANES];

@@ -1,6 +1,7 @@
 //! SPEC 2.4, word by word: one output at a time on unpacked blocks.
 
-use super::{Activations, Columns};
+use super::activation::Activations;
+use super::columns::Columns;
 use crate::kernel::matrix::{LANES, Matrix, Record};
 use crate::kernel::quant::Shape;
 

@@ -1,6 +1,8 @@
+use super::matrix::{LANES, Matrix};
 use super::*;
 use crate::kernel::matrix::Record;
 use crate::kernel::quant::{Block, Kind};
+use weir_exact::{Error, Kernel};
 
 /// Xorshift, for codes.
 struct Random(u32);

@@ -1,6 +1,6 @@
 //! What a page holds: numbers as they are, or codes of 8 bits with a scale for each position and head (SPEC 2.7).
 
-use super::{PAGE, Shape};
+use super::shape::{PAGE, Shape};
 use crate::Kv;
 
 /// Keys and values of [`PAGE`] positions of one slot, for every layer and head.

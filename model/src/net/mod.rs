@@ -7,3 +7,4 @@ pub(crate) mod forward;
 pub(crate) mod network;
 pub(crate) mod ops;
 pub(crate) mod rope;
+pub(crate) mod weights;

@@ -1,6 +1,6 @@
 //! Bytes to tokens, piece by piece: a word that is not over yet would become other tokens. SPEC 3.7.
 
-use super::Tokenizer;
+use super::tokenizer::Tokenizer;
 use crate::Token;
 
 /// Turns a stream of bytes into tokens, holding back the last of them until they can no longer change.

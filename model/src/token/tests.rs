@@ -1,4 +1,8 @@
+use std::collections::HashSet;
+
+use super::alphabet::byte_to_char;
 use super::*;
+use crate::Token;
 use proptest::prelude::*;
 
 /// A small tokenizer: the byte alphabet, a few merges, two control tokens and a user-defined one.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{Tiny, tiny_gguf};
-use crate::{Model, Options, Unverified, fuzzing};
+use crate::{Model, Options, Unverified, fuzzing, golden};
 
 fn weir(tiny: &Tiny) -> Vec<u8> {
     let mut out = Vec::new();
@@ -27,7 +27,7 @@ fn a_converted_model_is_the_same_model() {
         let mut a = Model::from_bytes("gguf", &tiny_gguf(&tiny), &options).unwrap();
         let mut b = Model::from_bytes("weir", &weir(&tiny), &options).unwrap();
         assert_eq!(a.hash(), b.hash());
-        assert_eq!(digest::golden(&mut a).unwrap(), digest::golden(&mut b).unwrap());
+        assert_eq!(golden::golden(&mut a).unwrap(), golden::golden(&mut b).unwrap());
     }
     assert_ne!(
         weir(&Tiny::GOLDEN[0]),
