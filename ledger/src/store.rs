@@ -48,3 +48,19 @@ const fn in_words(code: i32) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString as _;
+
+    #[test]
+    fn a_full_disk_is_said_in_words_with_the_mend() {
+        let said = |code| StoreError { what: "write", code }.to_string();
+        assert_eq!(
+            said(28),
+            "cannot write (error 28 of the system: the disk is full; make room on it, and start anew)"
+        );
+        assert_eq!(said(71), "cannot write (error 71 of the system)");
+    }
+}

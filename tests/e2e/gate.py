@@ -1,7 +1,7 @@
 """The gate between a hostile inner and a hostile outer, in network namespaces with nothing but the two links, and three
 counters that share no code: the gate's own, the kernel's (nftables) and the tap's.
 
-`gate.py --bin FOLDER` with weir, weir-gate and weir-tap in it; needs root, `ip` and `nft`. Ends with 0 only if all passed.
+`gate.py --bin FOLDER` with weir, weir-gate, weir-tap and weir-witness in it; needs root, `ip` and `nft`. Ends with 0 only if all passed.
 """
 
 import argparse
@@ -426,6 +426,31 @@ def reconciled(lab):
     print(f"ok   counters are compared under traffic, and a difference cuts; so does one that never answers, after {waited:.0f} s")
 
 
+def honest(lab):
+    """A gate on a ledger, in the middle of a block or at its end: what it lets out was always reserved, over a start too."""
+    ledger, witness, baseline = (os.path.join(lab.folder, name) for name in ("honest", "honest-witness", "honest-baseline"))
+    words = ["--weights-hash", "08" * 32, "--weights-bytes", "1000000000", "--total", "1GB"]
+    sh(os.path.join(lab.bin, "weir"), "ledger", "init", ledger, "--witness", witness, *words)
+    meter = FLOOD["meter"] | {"ledger": ledger, "witnesses": [witness], "block": 20_000}
+    path = config(lab.folder, session=FLOOD["session"] | {"shape": "constant", "tick_ms": 5}, meter=meter, rules={"absent": (1 << 32) - 1})
+    words = reconcile(lab, path, baseline)
+    for start in range(2):
+        open(f"{baseline}.kernel", "w", encoding="utf-8").close()
+        lab.load_nft(path)
+        with lab.gate(path) as gate:
+            lab.ask(path, "cut")
+            assert "baseline written" in sh(*words, "--new")
+            for _ in range(10):
+                # The block is somewhere else each time.
+                lab.ask(path, "resume")
+                time.sleep(0.05)
+                assert ", and all is charged" in sh(*words), start
+            assert lab.status(path)["datagrams"] > 20
+            assert gate.stop() == 0
+        os.remove(baseline)
+    print("ok   all that an honest gate lets out is reserved, whenever it is compared")
+
+
 def reconcile(lab, path, baseline, *more):
     words = [*lab.net.inside("gate"), os.path.join(lab.bin, "weir"), "reconcile", "--config", path]
     return [*words, "--baseline", baseline, *more]
@@ -460,9 +485,17 @@ while True:
 
 def taken_over(lab):
     """A gate that charges nothing is found by its ledger, and stopped by the kernel; no reload and no boot gives back what it has sent."""
-    names = ("ledger", "witness", "taken-baseline", "gate.sock")
-    ledger, witness, baseline, control = (os.path.join(lab.folder, name) for name in names)
-    weir = os.path.join(lab.bin, "weir")
+    names = ("ledger", "witness", "heads", "taken-baseline", "gate.sock", "witness.key")
+    ledger, witness, heads, baseline, control, key = (os.path.join(lab.folder, name) for name in names)
+    weir, program = (os.path.join(lab.bin, name) for name in ("weir", "weir-witness"))
+    sh(weir, "ledger", "keygen", key)
+    sh(program, "init", "--file", heads)
+    with Process([], [program, "run", "--file", heads, "--key", key, "--listen", f"unix://{witness}"], lab.folder, "witness") as elsewhere:
+        elsewhere.until("ready")
+        uncharged(lab, weir, ledger, f"unix://{witness}?key={key}", baseline, control)
+
+
+def uncharged(lab, weir, ledger, witness, baseline, control):
     words = ["--weights-hash", "08" * 32, "--weights-bytes", "1000000000", "--total", "1GB"]
     sh(weir, "ledger", "init", ledger, "--witness", witness, *words)
     path = config(lab.folder, meter={"ledger": ledger, "witnesses": [witness]})
@@ -490,7 +523,9 @@ def taken_over(lab):
         before = used()
         assert before > 1000 * 1400 and lab.nft()[0] == 1000, (before, lab.nft())
         done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and "the ledger has 0 reserved: what leaves is not charged" in done.stderr, done
+        assert done.returncode == 1, done
+        for holder in ("the ledger", "witness 0"):
+            assert f"{holder} has 0 reserved: what leaves is not charged" in done.stderr, done
         # It has said that it is cut, and goes on.
         order("send 100")
         frames, _, over, _ = lab.nft()
@@ -552,8 +587,8 @@ def run(bin, configurations=25, seed=1):
     for tool in ("ip", "nft"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
-    for program in ("weir", "weir-gate", "weir-tap"):
-        assert os.path.exists(os.path.join(bin, program)), f"no {program} in {bin}: cargo build --release -p weir-cli -p weir-gate -p weir-tap"
+    for program in ("weir", "weir-gate", "weir-tap", "weir-witness"):
+        assert os.path.exists(os.path.join(bin, program)), f"no {program} in {bin}: cargo build --release -p weir-cli -p weir-gate -p weir-tap -p weir-witness"
     with Net() as net:
         lab = Lab(net, bin)
         try:
@@ -563,6 +598,7 @@ def run(bin, configurations=25, seed=1):
             each_stops_alone(lab)
             tap_drops(lab)
             reconciled(lab)
+            honest(lab)
             taken_over(lab)
             exhaustion(lab, seed, configurations)
         finally:
@@ -572,7 +608,7 @@ def run(bin, configurations=25, seed=1):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bin", help="folder with weir, weir-gate and weir-tap")
+    parser.add_argument("--bin", help="folder with weir, weir-gate, weir-tap and weir-witness")
     parser.add_argument("--configurations", type=int, default=25, help="random ones for the exhaustion test")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--enemy", nargs=6)

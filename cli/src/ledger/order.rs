@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use weir_ledger::order::{Action, Order, SignedOrder};
-use weir_ledger::{Cap, LedgerError, Limit, open, read, read_key, read_public};
+use weir_ledger::{Cap, Ledger, LedgerError, Limit, open, read, read_key, read_public};
 
 use super::begin::seconds;
 use super::{At, hex, moment, say};
@@ -168,9 +168,16 @@ pub(crate) fn lower(args: &LowerArgs) -> Result<()> {
 
 /// The limits that were lowered, and what came then.
 fn lowered(args: &LowerArgs) -> Result<(Vec<Cap>, Result<()>)> {
-    // All are judged before one is written, and before this counts as a start.
-    let chain = read(&args.at.ledger, args.at.key()?.as_ref())?;
-    let weights = chain.cap(Limit::Weights);
+    let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
+    let mut done = Vec::new();
+    let result = lower_all(args, &mut ledger, &mut done);
+    let closed = close(ledger, &args.at);
+    Ok((done, result.and(closed)))
+}
+
+/// All are judged before one is written.
+fn lower_all(args: &LowerArgs, ledger: &mut Ledger, done: &mut Vec<Cap>) -> Result<()> {
+    let weights = ledger.chain().cap(Limit::Weights);
     let mut caps: Vec<Cap> = Vec::new();
     if let Some(total) = args.total {
         caps.push(Cap {
@@ -188,26 +195,23 @@ fn lowered(args: &LowerArgs) -> Result<(Vec<Cap>, Result<()>)> {
             .filter(|other| other.limit == cap.limit);
         let known = before
             .next()
-            .map_or_else(|| chain.cap(cap.limit), |other| Some(other.bits));
+            .map_or_else(|| ledger.chain().cap(cap.limit), |other| Some(other.bits));
         if let Some(known) = known.filter(|&known| cap.bits > known) {
             let (name, known, bits) = (name(cap.limit), bytes(known), bytes(cap.bits));
-            return Err(said(&args.at, LedgerError::Cap))
-                .context(format!("{name} is {known}, not {bits}: nothing was lowered"));
+            let words = format!("{name} is {known}, not {bits}: nothing was lowered");
+            return Err(said(&args.at, LedgerError::Cap)).context(words);
         }
     }
-    let mut ledger = open(&args.at.paths(), moment()?, args.at.settings()?, &[], None)?;
-    let (now, mut done) = (moment()?.since_boot, vec![]);
-    let result = caps.iter().try_for_each(|&cap| {
-        ledger
-            .lower(now, cap)
-            .map(|()| done.push(cap))
-            .map_err(|error| said(&args.at, error).context(name(cap.limit)))
-    });
-    let closed = close(ledger, &args.at);
-    Ok((done, result.and(closed)))
+    let now = moment()?.since_boot;
+    for cap in caps {
+        let result = ledger.lower(now, cap);
+        result.map_err(|error| said(&args.at, error).context(name(cap.limit)))?;
+        done.push(cap);
+    }
+    Ok(())
 }
 
-fn close(ledger: weir_ledger::Ledger, at: &At) -> Result<()> {
+fn close(ledger: Ledger, at: &At) -> Result<()> {
     ledger
         .close(moment()?.since_boot)
         .map_err(|error| said(at, error))
