@@ -204,9 +204,9 @@ impl Valve {
     fn strike(&mut self, count: u64, why: Cut) {
         // No sum of these overflows.
         self.strikes[0] += count.min(u32::MAX.into());
-        // The present slice, and as many before it as make a stretch: whatever tick one begins on, all of it is there.
+        // The present slice, and as many before it as the rest of a stretch reaches into, whatever tick that begins on.
         let stretch = self.rules.strike_ticks;
-        let slices = 1 + stretch.div_ceil(stretch.div_ceil(SLICES as u32)) as usize;
+        let slices = 1 + (stretch - 1).div_ceil(stretch.div_ceil(SLICES as u32)) as usize;
         if self.strikes[..slices].iter().sum::<u64>() > self.rules.strikes_max.into() {
             self.cut(why);
         }
