@@ -225,7 +225,7 @@ impl Witness for RemoteWitness {
 }
 
 fn hold(head: Option<Head>) -> Held {
-    head.map_or(Held::Nothing, Held::Whole)
+    head.map_or(Held::Absent, Held::Whole)
 }
 
 /// The parts, and the MAC of all of them.
