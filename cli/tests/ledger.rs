@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
@@ -162,6 +163,15 @@ fn a_ledger_is_begun_read_and_verified() {
     // Never a second time.
     let again = ["--weights", "@weights", "--total", "1%"];
     assert!(vault.refused(11, "ledger init", &again).contains("already"));
+    // Nor where a witness is to be and something is, whatever it is.
+    let vault = Vault::without_ledger();
+    fs::write(vault.path("weights"), vec![7; 1_000]).unwrap();
+    vault.done("ledger keygen", &[], &["key"]);
+    fs::write(vault.path("w1"), "a private file").unwrap();
+    fs::set_permissions(vault.path("w1"), fs::Permissions::from_mode(0o600)).unwrap();
+    vault.refused(11, "ledger init", &again);
+    assert_eq!(fs::read(vault.path("w1")).unwrap(), b"a private file");
+    assert!(!vault.path("ledger").exists() && !vault.path("w0").exists());
 }
 
 /// A total that was not meant begins no ledger, and the words say which it was.

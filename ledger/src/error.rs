@@ -14,8 +14,8 @@ pub enum LedgerError {
     /// There is none.
     #[error("there is no ledger here; `weir ledger init` begins one")]
     Missing,
-    /// There is one already.
-    #[error("there is a ledger (or the witness of one) here already; it is never overwritten")]
+    /// There is one already, or a file where one of its witnesses is to be.
+    #[error("there is a ledger, a witness of one, or another file here already; it is never overwritten")]
     Exists,
     /// The disk failed. The ledger is not used any more, since nobody knows what is on the disk.
     #[error("{0}")]

@@ -60,7 +60,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Begins a ledger where there is none.
+    /// Begins a ledger where there is none, and where no witness holds anything at all: neither a head, nor bytes that are none.
     ///
     /// # Errors
     /// [`LedgerError::Exists`], [`LedgerError::NoWitness`]; [`LedgerError::Corrupt`] if `genesis` makes no ledger.
@@ -76,7 +76,7 @@ impl Ledger {
         }
         for (index, witness) in (0..).zip(&mut witnesses) {
             let held = witness.held(&genesis.id);
-            if held.map_err(LedgerError::witness(index))? != Held::Nothing {
+            if held.map_err(LedgerError::witness(index))? != Held::Absent {
                 return Err(LedgerError::Exists);
             }
         }

@@ -26,8 +26,13 @@ pub enum Ask {
         /// What it holds then.
         to: Head,
     },
-    /// To begin a ledger of which it holds nothing.
-    Begin(Head),
+    /// To begin a ledger of which it holds nothing, on this turn.
+    Begin {
+        /// The turn.
+        turn: u64,
+        /// What it holds then.
+        head: Head,
+    },
 }
 
 /// A question to a witness.
@@ -64,7 +69,7 @@ impl Request {
             Ask::Look => (1, 0, none, none),
             Ask::Turn => (2, 0, none, none),
             Ask::Advance { turn, from, to } => (3, *turn, from.emit(), to.emit()),
-            Ask::Begin(head) => (4, 0, none, head.emit()),
+            Ask::Begin { turn, head } => (5, *turn, none, head.emit()),
         };
         seal(
             key,
@@ -84,15 +89,20 @@ impl Request {
         let bytes: &[u8; REQUEST_LEN] = open(bytes, key)?;
         let ledger = array(bytes, field::LEDGER).ok()?;
         let head = |range| Some(Head::parse(ledger, &array(bytes, range).ok()?));
+        let turn = u64::from_be_bytes(array(bytes, field::TURN).ok()?);
         let ask = match bytes[0] {
             1 => Ask::Look,
             2 => Ask::Turn,
             3 => Ask::Advance {
-                turn: u64::from_be_bytes(array(bytes, field::TURN).ok()?),
+                turn,
                 from: head(field::HEAD)?,
                 to: head(field::TO)?,
             },
-            4 => Ask::Begin(head(field::TO)?),
+            // 4 was a beginning without a turn, which could be sent again to a witness whose file was begun anew.
+            5 => Ask::Begin {
+                turn,
+                head: head(field::TO)?,
+            },
             _ => return None,
         };
         let nonce = array(bytes, field::NONCE).ok()?;
@@ -181,6 +191,31 @@ impl RemoteWitness {
             code: 0,
         })
     }
+
+    /// Asks for a turn, and on it for the step from what must be held to `to`. What a witness holds it keeps, whoever asks: its own
+    /// operator takes an old file away.
+    fn rounds(
+        &mut self,
+        from: Option<Head>,
+        to: &Head,
+        step: impl Fn(u64) -> Ask,
+    ) -> Result<(), WitnessError> {
+        for _ in 0..ROUNDS {
+            let now = self.ask(to.id, Ask::Turn)?;
+            let went = match now.head == from {
+                true => self.ask(to.id, step(now.turn))?,
+                false => now,
+            };
+            if went.done {
+                return Ok(());
+            }
+            if went.head != from {
+                return Err(WitnessError::Moved(hold(went.head)));
+            }
+            // The turn was void: somebody, or a copy of our own question, has asked for one since.
+        }
+        Err(WitnessError::Moved(hold(from)))
+    }
 }
 
 impl Witness for RemoteWitness {
@@ -189,43 +224,20 @@ impl Witness for RemoteWitness {
     }
 
     fn advance(&mut self, from: &Head, to: &Head) -> Result<(), WitnessError> {
-        for _ in 0..ROUNDS {
-            let now = self.ask(from.id, Ask::Turn)?;
-            let went = match now.head == Some(*from) {
-                true => self.ask(
-                    from.id,
-                    Ask::Advance {
-                        turn: now.turn,
-                        from: *from,
-                        to: *to,
-                    },
-                )?,
-                false => now,
-            };
-            if went.done {
-                return Ok(());
-            }
-            if went.head != Some(*from) {
-                return Err(WitnessError::Moved(hold(went.head)));
-            }
-            // The turn was void: somebody, or a copy of our own question, has asked for one since.
-        }
-        Err(WitnessError::Moved(Held::Whole(*from)))
+        self.rounds(Some(*from), to, |turn| Ask::Advance {
+            turn,
+            from: *from,
+            to: *to,
+        })
     }
 
     fn begin(&mut self, head: &Head) -> Result<(), WitnessError> {
-        let begun = self.ask(head.id, Ask::Begin(*head))?;
-        // What it holds it keeps, whoever asks: its own operator takes an old file away.
-        if begun.done {
-            Ok(())
-        } else {
-            Err(WitnessError::Moved(hold(begun.head)))
-        }
+        self.rounds(None, head, |turn| Ask::Begin { turn, head: *head })
     }
 }
 
 fn hold(head: Option<Head>) -> Held {
-    head.map_or(Held::Nothing, Held::Whole)
+    head.map_or(Held::Absent, Held::Whole)
 }
 
 /// The parts, and the MAC of all of them.

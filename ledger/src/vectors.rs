@@ -137,7 +137,7 @@ fn remote_witness() -> Value {
         ("look", Ask::Look),
         ("turn", Ask::Turn),
         ("advance", Ask::Advance { turn, from, to }),
-        ("begin", Ask::Begin(from)),
+        ("begin", Ask::Begin { turn, head: from }),
     ];
     let requests = asks.map(|(name, ask)| json!([name, hex(&Request { nonce, ledger, ask }.seal(&KEY))]));
     let replies = [(false, None), (false, Some(from)), (true, Some(to))].map(|(done, head)| {

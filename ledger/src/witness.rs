@@ -22,8 +22,10 @@ pub struct Head {
 /// What a witness holds of a ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Held {
-    /// No head, or none that is whole.
-    Nothing,
+    /// Nothing: there is no file, or no head of this ledger.
+    Absent,
+    /// Something without a head that is whole: damaged, under another key, or never a witness of a ledger.
+    Unreadable,
     /// This head, and half of a write of another one: sound only if the ledger holds a later record.
     Torn(Head),
     /// This head.
@@ -53,7 +55,7 @@ pub trait Witness {
     /// [`WitnessError::Moved`] if it holds anything but `from`, and it stays as it is.
     fn advance(&mut self, from: &Head, to: &Head) -> Result<(), WitnessError>;
 
-    /// Begins with this head, and forgets all else that it may hold, if it is of those that can.
+    /// Begins with this head. Whatever it holds besides is put aside, never lost; one that cannot do so refuses.
     fn begin(&mut self, head: &Head) -> Result<(), WitnessError>;
 }
 
@@ -61,7 +63,7 @@ impl Held {
     /// The head.
     pub const fn head(self) -> Option<Head> {
         match self {
-            Self::Nothing => None,
+            Self::Absent | Self::Unreadable => None,
             Self::Torn(head) | Self::Whole(head) => Some(head),
         }
     }
@@ -81,9 +83,9 @@ impl SlotWitness {
         Self { store, key }
     }
 
-    fn slots(&mut self) -> Result<[Option<Head>; 2], StoreError> {
-        let bytes = self.store.read()?.unwrap_or_default();
-        Ok(slots(&bytes, self.key.as_ref()))
+    fn slots(&mut self) -> Result<Option<[Option<Head>; 2]>, StoreError> {
+        let bytes = self.store.read()?;
+        Ok(bytes.map(|bytes| slots(&bytes, self.key.as_ref())))
     }
 }
 
@@ -94,7 +96,7 @@ pub fn held(bytes: &[u8], key: Option<&[u8; 32]>) -> Held {
 
 fn judge(slots: [Option<Head>; 2]) -> Held {
     match slots {
-        [None, None] => Held::Nothing,
+        [None, None] => Held::Unreadable,
         [Some(head), None] | [None, Some(head)] => Held::Torn(head),
         [Some(one), Some(other)] => Held::Whole(if one.seq > other.seq { one } else { other }),
     }
@@ -109,11 +111,13 @@ fn slots(bytes: &[u8], key: Option<&[u8; 32]>) -> [Option<Head>; 2] {
 
 impl Witness for SlotWitness {
     fn held(&mut self, _: &Hash) -> Result<Held, StoreError> {
-        Ok(judge(self.slots()?))
+        Ok(self.slots()?.map_or(Held::Absent, judge))
     }
 
     fn advance(&mut self, from: &Head, to: &Head) -> Result<(), WitnessError> {
-        let slots = self.slots()?;
+        let Some(slots) = self.slots()? else {
+            return Err(WitnessError::Moved(Held::Absent));
+        };
         let held = judge(slots);
         if held.head() != Some(*from) {
             return Err(WitnessError::Moved(held));
@@ -130,7 +134,9 @@ impl Witness for SlotWitness {
         // Both places: a file with one whole place has lost a later head.
         let bytes = [0, 1].map(|place| head.seal(self.key.as_ref(), place)).concat();
         self.store.stage(&bytes)?;
-        Ok(self.store.promote(None)?)
+        // Whatever was there before is evidence, or by mistake somebody else's: it is kept under the record's number.
+        let was = self.store.read()?;
+        Ok(self.store.promote(was.map(|_| head.seq))?)
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Heads {
     key: [u8; 32],
     /// Where turns begin.
     start: u64,
+    /// The turn that was given out last for a ledger of which nothing is held, whichever it was.
+    fresh: u64,
     ledgers: BTreeMap<Hash, Holding>,
 }
 
@@ -17,7 +19,7 @@ pub struct Heads {
 #[derive(Clone, Copy, Debug)]
 struct Holding {
     head: Head,
-    /// The turn on which it went there; 0 where it began.
+    /// The turn on which it went there.
     taken: u64,
     /// The turn that was given out last: the only one that is good.
     turn: u64,
@@ -37,7 +39,13 @@ impl Heads {
     /// at random for each start of the program, so that no turn of an earlier one is good.
     pub const fn new(key: [u8; 32], start: u64) -> Self {
         let ledgers = BTreeMap::new();
-        Self { key, start, ledgers }
+        let fresh = start;
+        Self {
+            key,
+            start,
+            fresh,
+            ledgers,
+        }
     }
 
     /// Takes a head from an earlier start of the program.
@@ -61,20 +69,29 @@ impl Heads {
                 holding.turn = holding.turn.wrapping_add(1);
                 turn = holding.turn;
             }
+            // The answer was lost, and the question comes again.
+            (Ask::Advance { turn, to: head, .. } | Ask::Begin { turn, head }, Some(holding))
+                if (holding.head, holding.taken) == (head, turn) =>
+            {
+                done = true;
+            }
             (Ask::Advance { turn, from, to }, Some(holding)) => {
-                // The answer was lost, and the question comes again.
-                done = (holding.head, holding.taken) == (to, turn);
-                if !done && (holding.head, holding.turn) == (from, turn) && to.seq > from.seq {
+                if (holding.head, holding.turn) == (from, turn) && to.seq > from.seq {
                     (holding.head, holding.taken, holding.turn) = (to, turn, turn.wrapping_add(1));
                     (done, keep) = (true, Some((to, turn)));
                 }
             }
-            (Ask::Begin(head), Some(holding)) => done = (holding.head, holding.taken) == (head, 0),
-            (Ask::Begin(head), None) if room => {
-                self.restore(head, 0);
-                (done, keep) = (true, Some((head, 0)));
+            // Ledgers of which nothing is held have one turn together, so that they take no memory.
+            (Ask::Turn, None) => {
+                self.fresh = self.fresh.wrapping_add(1);
+                turn = self.fresh;
             }
-            (Ask::Look | Ask::Turn | Ask::Advance { .. } | Ask::Begin(_), _) => {}
+            (Ask::Begin { turn, head }, None) if room && turn == self.fresh && turn != self.start => {
+                self.restore(head, turn);
+                self.fresh = turn.wrapping_add(1);
+                (done, keep) = (true, Some((head, turn)));
+            }
+            (Ask::Look | Ask::Advance { .. } | Ask::Begin { .. }, _) => {}
         }
         let head = self.ledgers.get(&ledger).map(|holding| holding.head);
         let reply = Reply {

@@ -429,6 +429,82 @@ fn three_lives_at_random() {
     println!("{most} of {TOTAL} bits sent at most, more than the total in {all} of 20,000 worlds");
 }
 
+/// A witness whose file was begun anew hears every question of the life before again, in any order, between all that a new ledger asks:
+/// none is taken, and the new one goes on as if nobody had spoken. The key's owner alone has what is asked now.
+#[test]
+fn no_question_of_before_is_taken_by_a_witness_begun_anew() {
+    let before = begun(Kind::Program, false, 1);
+    let genesis = before.world.lock().unwrap().disks[0].clone();
+    finish(core::slice::from_ref(&before), Kind::Program);
+    let (asked, last) = {
+        let world = before.world.lock().unwrap();
+        (world.asked.clone(), world.disks[0].clone())
+    };
+    assert!(asked.len() > 10);
+    let mut heads = Heads::new(KEY, 1 << 50);
+    for question in asked.iter().chain(asked.iter().rev()) {
+        let answer = heads.answer(question).unwrap();
+        assert!(answer.keep.is_none(), "a question of before is taken");
+    }
+    assert_eq!(heads.heads().count(), 0);
+    // Neither the ledger as it is, nor the copy of its first day, agrees with it before an order.
+    for disk in [genesis, last] {
+        let life = Life::new(&World::new(true, 7));
+        {
+            let mut world = life.world.lock().unwrap();
+            world.asked.clone_from(&asked);
+            world.disks = vec![disk];
+            world.heads = Heads::new(KEY, 1 << 50);
+        }
+        life.go(usize::MAX >> 1, Kind::Program);
+        assert_eq!(sent(&life), 0);
+        assert_eq!(life.world.lock().unwrap().heads.heads().count(), 0);
+    }
+    // Who begins now gets through between them.
+    begun_among(&asked);
+}
+
+/// Begins a ledger at a witness that hears old questions between the new ones.
+fn begun_among(asked: &[Vec<u8>]) {
+    let life = Life::new(&World::new(false, 3));
+    life.world.lock().unwrap().heads = Heads::new(KEY, 1 << 50);
+    life.memory().until = usize::MAX;
+    let mut witness = Kind::Program.open(&life);
+    let head = weir_ledger::Head {
+        id: [8; 32],
+        seq: 3,
+        count: 0,
+        hash: [4; 32],
+    };
+    for question in asked {
+        assert!(
+            life.world
+                .lock()
+                .unwrap()
+                .heads
+                .answer(question)
+                .unwrap()
+                .keep
+                .is_none()
+        );
+    }
+    witness.begin(&head).unwrap();
+    for question in asked {
+        assert!(
+            life.world
+                .lock()
+                .unwrap()
+                .heads
+                .answer(question)
+                .unwrap()
+                .keep
+                .is_none()
+        );
+    }
+    let held = witness.held(&head.id).unwrap();
+    assert_eq!(held, weir_ledger::Held::Whole(head));
+}
+
 /// A loss that is made up for by sending again breaks no ledger: one program, a line that loses a third of all datagrams.
 #[test]
 fn an_honest_program_comes_through_a_bad_line() {

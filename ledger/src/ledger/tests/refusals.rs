@@ -62,6 +62,39 @@ fn a_second_beginning() {
     // Nor where only the witnesses are left.
     world.ledger.put(None);
     assert_eq!(again(&world), LedgerError::Exists);
+    // Nor where anything is that cannot be read as a witness: another ledger's under another key, half of one, any file.
+    let mut foreign = SlotWitness::new(Box::new(world.witnesses[1].clone()), Some([8; 32]));
+    let head = Head {
+        id: [1; 32],
+        seq: 1,
+        count: 1,
+        hash: [1; 32],
+    };
+    foreign.begin(&head).unwrap();
+    let bytes = world.witnesses[1].bytes();
+    for there in [
+        bytes.clone(),
+        bytes[..SLOT_LEN].to_vec(),
+        b"a private file\n".to_vec(),
+        vec![],
+    ] {
+        world.witnesses[0].put(None);
+        world.witnesses[1].put(Some(there.clone()));
+        assert_eq!(again(&world), LedgerError::Exists);
+        assert_eq!(world.witnesses[1].bytes(), there, "it was written over");
+        assert!(world.witnesses[0].bytes().is_empty(), "it has begun");
+    }
+}
+
+/// What an order replaces is put aside: it is evidence, or the order named the wrong file.
+#[test]
+fn what_a_witness_that_is_begun_anew_held_is_kept() {
+    let (world, _) = used();
+    let there = b"not a witness".to_vec();
+    world.witnesses[1].put(Some(there.clone()));
+    let order = world.order(Action::Witness(1), 2);
+    world.open_with(&[], Some(&order)).unwrap();
+    assert_eq!(world.witnesses[1].archives(), [there]);
 }
 
 #[test]
