@@ -384,7 +384,14 @@ impl InnerSession {
         if let Err(reason) = result {
             self.events.push_back(InnerEvent::Closed { session, reason });
         }
-        self.answer(now, session, self.config.parameters.format, Kind::Closed(closed));
+        // The session is not open any more, but its outer must hear why (SPEC 6.3).
+        self.say(
+            now,
+            session,
+            self.config.parameters.format,
+            Kind::Closed(closed),
+            true,
+        );
         result
     }
 

@@ -30,6 +30,8 @@ pub struct OuterSession {
     config: OuterConfig,
     state: State,
     session: u64,
+    /// The session before: what inner says of it may still be under way.
+    before: u64,
     batches: Vec<Batch>,
     /// Next opening (while connecting) or ping (while open).
     knock: Backoff,
@@ -57,6 +59,7 @@ impl OuterSession {
             config,
             state: State::Idle,
             session: 0,
+            before: 0,
             batches: Vec::new(),
             knock: Backoff::new(config.retry, config.retry_cap),
             heard: Instant::ZERO,
@@ -77,7 +80,7 @@ impl OuterSession {
             .map(|_| Batch::new(config))
             .collect();
         self.state = State::Connecting;
-        self.session = session;
+        (self.before, self.session) = (self.session, session);
         self.turn = 0;
         self.knock.restart(now, Duration::ZERO);
     }
@@ -114,6 +117,10 @@ impl OuterSession {
             .batches
             .get_mut(usize::from(batch))
             .ok_or(Misuse::NoSuchBatch)?;
+        if state.is_exhausted() {
+            self.lose(Lost::Exhausted);
+            return Err(Misuse::NotOpen);
+        }
         let number = state.submit(now, message)?;
         if !was_owed {
             // Silence counts from when something is owed.
@@ -259,7 +266,11 @@ impl OuterSession {
     /// SPEC 5.3, 6.2.
     fn control(&mut self, now: Instant, control: Control) -> Result<(), Dropped> {
         if control.kind == Kind::Idle {
-            return Ok(()); // of any session or none: it says nothing
+            // It says nothing, and so must have nothing to say it with: no shape but the constant one has such frames, and their
+            // echo is a session's that inner may have open, or none.
+            let is_expected = [0, self.session, self.before].contains(&control.session)
+                && self.config.parameters.shape == Shape::CONSTANT;
+            return is_expected.then_some(()).ok_or(Dropped::Foreign);
         }
         if control.session != self.session {
             return Err(Dropped::Foreign);

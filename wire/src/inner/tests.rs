@@ -276,6 +276,30 @@ fn a_flood_of_strangers_gets_five_answers_a_second_and_costs_no_memory() {
     assert_eq!(session.session(), Some(SESSION));
 }
 
+/// SPEC 6.3: what says why a session was closed waits for its tick, whoever asks meanwhile.
+#[test]
+fn a_stranger_does_not_push_out_why_a_session_was_closed() {
+    let mut session = open();
+    // More frames acknowledged than were ever sent.
+    let lie = session.recv(tick(1), &ack(0, 9, 0, 0));
+    assert_eq!(lie, Err(Dropped::Misbehaved(Misbehaviour::AckBeyondSent)));
+    let stranger = says(SESSION + 7, Body::Ping);
+    assert_eq!(session.recv(tick(1), &stranger), Err(Dropped::Foreign));
+    let (mut out, mut said) = (vec![], None);
+    for number in 2..60 {
+        if session.poll_transmit(tick(number), &mut out).is_some() {
+            let frame = crate::frame::Frame::new_checked(parameters().format, &out).unwrap();
+            said = Control::parse(parameters().format, &frame).ok();
+            break;
+        }
+    }
+    let closed = Kind::Closed(Closed::Misbehaved);
+    assert_eq!(
+        said.map(|control| (control.kind, control.session)),
+        Some((closed, SESSION))
+    );
+}
+
 #[test]
 fn nothing_is_heard_in_the_quarantine() {
     let mut session = InnerSession::new(tick(0), InnerConfig::new(parameters(), agreement())).unwrap();

@@ -35,7 +35,7 @@ pub(super) struct Batch {
     /// A frame was accepted, and inner has not been told.
     ack_due: bool,
     live: bool,
-    taken_in: u32,
+    pub(super) taken_in: u32,
     /// Messages taken_in.., oldest first.
     outbox: VecDeque<Outgoing>,
     retry: Backoff,
@@ -93,6 +93,12 @@ impl Batch {
             outbox: VecDeque::new(),
             retry: backoff,
         }
+    }
+
+    /// Whether a message would get a number that is never used: the session is at its end.
+    pub(super) fn is_exhausted(&self) -> bool {
+        let submitted = u64::from(self.taken_in) + self.outbox.len() as u64;
+        submitted >= u64::from(u32::MAX)
     }
 
     pub(super) fn submit(&mut self, now: Instant, message: &Message) -> Result<u32, Misuse> {

@@ -126,6 +126,9 @@ pub enum Lost {
     /// Inner broke the protocol.
     #[error("inner misbehaved: {0}")]
     Misbehaved(Misbehaviour),
+    /// A batch has used up all numbers of messages, 2^32 - 1: a new session begins with number 0.
+    #[error("all numbers of messages are used up")]
+    Exhausted,
     /// The application gave it up, because a frame did not decode.
     #[error("a frame did not decode")]
     Undecodable,

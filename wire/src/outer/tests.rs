@@ -277,6 +277,56 @@ fn messages_have_limits() {
     assert_eq!(leaves(&mut session, ms(0)).len(), 2);
 }
 
+/// 2^32 - 1 messages are all that a session has numbers for: the next ends it, so that a new one can begin.
+#[test]
+fn a_session_ends_with_its_numbers() {
+    let mut session = open();
+    session.batches[0].taken_in = u32::MAX - 3;
+    for number in [u32::MAX - 2, u32::MAX - 1] {
+        assert_eq!(session.submit(ms(0), 0, &CANCEL), Ok(number));
+    }
+    assert_eq!(session.submit(ms(0), 0, &CANCEL), Err(Misuse::NotOpen));
+    assert_eq!(session.poll_event(), Some(OuterEvent::Lost(Lost::Exhausted)));
+    session.open(ms(1), SESSION + 1);
+    assert_eq!(session.state(), State::Connecting);
+}
+
+/// Idle frames belong to the constant shape and to a session that inner may have open; anything else could be told by them.
+#[test]
+fn idle_frames_say_nothing() {
+    let idle = |session| {
+        let mut out = vec![];
+        Control {
+            kind: Kind::Idle,
+            session,
+        }
+        .emit(parameters().format, &mut out);
+        out
+    };
+    let mut sealed = open();
+    assert_eq!(sealed.recv(ms(1), &idle(SESSION)), Err(Dropped::Foreign));
+    let mut session = OuterSession::new(OuterConfig::new(
+        Parameters {
+            shape: Shape::CONSTANT,
+            ..parameters()
+        },
+        agreement(),
+    ))
+    .unwrap();
+    session.open(ms(0), SESSION);
+    session.open(ms(0), SESSION + 1);
+    for (echo, result) in [
+        (0, Ok(())),
+        (SESSION, Ok(())),
+        (SESSION + 1, Ok(())),
+        (SESSION + 2, Err(Dropped::Foreign)),
+        (u64::MAX, Err(Dropped::Foreign)),
+    ] {
+        assert_eq!(session.recv(ms(1), &idle(echo)), result, "{echo:#x}");
+    }
+    assert_eq!(session.counters().foreign, 2);
+}
+
 #[test]
 fn a_long_prompt_is_paced() {
     let mut session = open();
