@@ -146,7 +146,7 @@ fn a_ledger_is_begun_read_and_verified() {
     assert!(table.contains("witness 1") && table.contains("agrees"), "{table}");
     let verdict = vault.done("ledger verify", &[], &[]);
     assert!(
-        verdict.starts_with("8 records in 1 segments and 2 witnesses agree"),
+        verdict.starts_with("8 records in 1 segments and 2 of 2 witnesses agree"),
         "{verdict}"
     );
     let lines = vault.done("ledger export", &[], &[]);
@@ -207,6 +207,19 @@ fn limits_fall_freely_and_rise_by_order_of_two() {
     vault.done("ledger lower", &["--total", "50kB", "--window", "day=40kB"], &[]);
     assert_eq!(vault.shown()["total"], 400_000);
     vault.refused(24, "ledger lower", &["--total", "51kB"]);
+    // One witness fewer is refused, whatever is to be done.
+    let mut fewer = Command::new(env!("CARGO_BIN_EXE_weir"));
+    fewer
+        .args(["ledger", "lower", "--total", "49kB"])
+        .arg(vault.path("ledger"));
+    fewer
+        .arg("--key")
+        .arg(vault.path("key"))
+        .arg("--witness")
+        .arg(vault.path("w0"));
+    let fewer = fewer.output().unwrap();
+    assert_eq!(fewer.status.code(), Some(14));
+    assert!(String::from_utf8_lossy(&fewer.stderr).contains("has 2 witnesses, and 1 are named"));
     vault.order(&["--total", "20%"], &["a"]);
     assert!(
         vault

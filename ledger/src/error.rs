@@ -26,6 +26,16 @@ pub enum LedgerError {
     /// No witness is named.
     #[error("a ledger without a witness can be put back unseen; name one")]
     NoWitness,
+    /// Not all witnesses are named, or others.
+    #[error(
+        "the ledger has {number} witnesses, and {named} are named: name all of them, in their order; another one in a place takes a signed order"
+    )]
+    Witnesses {
+        /// How many are.
+        named: u16,
+        /// How many the ledger has.
+        number: u16,
+    },
     /// A witness holds nothing.
     #[error("witness {index} is missing or damaged; a signed order can begin it anew")]
     WitnessMissing {
@@ -127,7 +137,7 @@ impl LedgerError {
             Self::Exists => Exit::LedgerExists,
             Self::Store(_) => Exit::Disk,
             Self::Corrupt(_) => Exit::Damaged,
-            Self::NoWitness => Exit::NoWitness,
+            Self::NoWitness | Self::Witnesses { .. } => Exit::NoWitness,
             Self::WitnessMissing { .. } => Exit::WitnessMissing,
             Self::WitnessForeign { .. } => Exit::WitnessForeign,
             Self::Behind { .. } => Exit::Behind,

@@ -28,6 +28,7 @@ pub(crate) fn first(
     key: Option<&[u8; 32]>,
     moment: Moment,
     genesis: &Genesis,
+    witnesses: u16,
 ) -> Result<(Vec<u8>, Chain), Corrupt> {
     let state = State {
         boot_micros: moment.since_boot.micros(),
@@ -40,7 +41,8 @@ pub(crate) fn first(
     let mut caps = genesis.caps.clone();
     caps.sort_by_key(|cap| cap.limit);
     let mut segment = Segment::new(key, 0, [0; 32]);
-    segment.push(Entry::Id { id: genesis.id }, state);
+    let id = genesis.id;
+    segment.push(Entry::Id { id, witnesses }, state);
     segment.push(
         Entry::Weights {
             hash: genesis.weights,
@@ -63,7 +65,8 @@ pub(crate) fn next(key: Option<&[u8; 32]>, chain: &Chain, state: State) -> Resul
     let mut segment = Segment::new(key, chain.seq + 1, chain.head);
     let (head, open) = (chain.head, chain.open);
     segment.push(Entry::Checkpoint { head, open }, state);
-    segment.push(Entry::Id { id: chain.id }, state);
+    let (id, witnesses) = (chain.id, chain.witnesses);
+    segment.push(Entry::Id { id, witnesses }, state);
     segment.push(Entry::Weights { hash: chain.weights }, state);
     for &key in &chain.keys {
         let threshold = chain.threshold;

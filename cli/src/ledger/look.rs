@@ -55,7 +55,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             "reserved": state.reserved, "repeats": state.repeats, "handshakes": state.handshakes,
             "datagrams": state.datagrams, "starts": state.starts, "order": state.order, "windows": windows,
             "operators": chain.keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), "threshold": chain.threshold,
-            "torn_bytes": chain.torn,
+            "torn_bytes": chain.torn, "witnesses": chain.witnesses,
         });
         println!("{shown}");
         return Ok(());
@@ -98,6 +98,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             format!("{}, of whom {} must sign", chain.keys.len(), chain.threshold),
         ),
         row("last order", state.order.to_string()),
+        row("witnesses", chain.witnesses.to_string()),
     ]);
     for (index, which) in (0..).zip(&args.at.witness) {
         let verdict = match witness(which, &args.at, &chain, index) {
@@ -124,9 +125,10 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
         witness(which, &args.at, last, index)?;
     }
     println!(
-        "{records} records in {} segments and {} witnesses agree: {} bits spent, {} reserved, head {}",
+        "{records} records in {} segments and {} of {} witnesses agree: {} bits spent, {} reserved, head {}",
         segments.len(),
         args.at.witness.len(),
+        last.witnesses,
         last.state.spent,
         last.state.reserved,
         hex(&last.head)
@@ -149,7 +151,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<()> {
 fn line(record: &Record, hash: &[u8; 32]) -> Value {
     let Record { entry, seq, state } = record;
     let (kind, about) = match entry {
-        Entry::Id { id } => ("id", json!({"id": hex(id)})),
+        Entry::Id { id, witnesses } => ("id", json!({"id": hex(id), "witnesses": witnesses})),
         Entry::Weights { hash } => ("weights", json!({"hash": hex(hash)})),
         Entry::Key { threshold, key } => ("key", json!({"threshold": threshold, "key": hex(key)})),
         Entry::Cap { cap, order } => {
@@ -164,7 +166,7 @@ fn line(record: &Record, hash: &[u8; 32]) -> Value {
             )
         }
         Entry::Witness { index, order } => ("witness", json!({"index": index, "order": hex(order)})),
-        Entry::Open => ("open", json!({})),
+        Entry::Open { witnesses } => ("open", json!({"witnesses": witnesses})),
         Entry::Reserve => ("reserve", json!({})),
         Entry::Close => ("close", json!({})),
         Entry::Checkpoint { head, open } => ("checkpoint", json!({"head": hex(head), "running": open})),

@@ -57,10 +57,14 @@ pub(crate) fn genesis() -> Genesis {
 impl World {
     /// A ledger that has just been begun.
     pub(crate) fn new() -> Self {
+        Self::with_witnesses(2)
+    }
+
+    pub(crate) fn with_witnesses(number: usize) -> Self {
         let power = Power::default();
         let world = Self {
             ledger: Disk::new(&power),
-            witnesses: vec![Disk::new(&power), Disk::new(&power)],
+            witnesses: (0..number).map(|_| Disk::new(&power)).collect(),
             power,
             settings: Settings {
                 key: Some(KEY),
