@@ -244,6 +244,41 @@ fn segments_follow_each_other_and_keep_what_windows_need() {
     assert_eq!(world.open().unwrap().state().spent, whole);
 }
 
+/// A window of any length counts what is in it, also one that is set only when the segments of that time are long gone.
+#[test]
+fn windows_of_years_forget_nothing() {
+    const DAY: u64 = 86_400_000_000;
+    let mut world = World::new();
+    world.settings.segment = 16_384;
+    let mut ledger = world.open().unwrap();
+    for _ in 0..400 {
+        ledger.draw(us(2 * DAY), 1_000, Purpose::Frame).unwrap();
+    }
+    ledger.close(us(3 * DAY)).unwrap();
+    let mut carried = 0;
+    // Twenty years, a segment for every fifty days.
+    for stretch in 1..150 {
+        let now = us((3 + stretch * 50) * DAY);
+        world.moment.since_boot = now;
+        let mut ledger = world.open().unwrap();
+        ledger.draw(now, 1_000, Purpose::Frame).unwrap();
+        ledger.rotate(now).unwrap();
+        ledger.close(now).unwrap();
+        let chain = replay(&world.ledger.bytes(), Some(&KEY)).unwrap();
+        let spent = (400 + stretch) * 1_000;
+        assert_eq!(
+            (chain.state.spent, chain.charged_within(u32::MAX)),
+            (spent, spent)
+        );
+        carried = chain.records.len();
+    }
+    assert!(carried < 200, "{carried} records of a new segment");
+    // A window that lasts for two years counts what two years have seen, not a bit less.
+    let chain = replay(&world.ledger.bytes(), Some(&KEY)).unwrap();
+    let within = chain.charged_within(730 * 86_400);
+    assert!((14_000..=20_000).contains(&within), "{within}");
+}
+
 #[test]
 fn time_goes_on_from_boot_to_boot_only_as_far_as_it_has_passed_for_certain() {
     let last = State {
