@@ -80,20 +80,45 @@ impl FileStore {
     }
 
     fn make(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Whatever a crash has left there is written over, unless another process is making it just now.
+        let path = beside(&self.path, ".next");
+        self.clear(&path)?;
         let mut next = OpenOptions::new()
-            .create(true)
-            .truncate(false)
+            .create_new(true)
             .write(true)
             .read(true)
             .mode(0o600)
-            .open(beside(&self.path, ".next"))?;
+            .open(&path)?;
         next.try_lock()?;
-        next.set_len(0)?;
+        // Another process may have cleared it away before it was locked, and nobody clears away what is.
+        if !is_same(&next.metadata()?, &fs::symlink_metadata(&path)?) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         next.write_all(bytes)?;
         next.sync_all()?;
         self.next = Some(next);
         Ok(())
+    }
+
+    /// Takes away the name of the successor's: whatever has it, by a crash or by anybody, is not written to, nor read, nor its mode
+    /// inherited. Only what another process is making just now stays.
+    fn clear(&self, path: &Path) -> io::Result<()> {
+        let there = match fs::symlink_metadata(path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let file = self.file.as_ref().map(File::metadata).transpose()?;
+        // A crash between linking the first file to its name and unlinking this one leaves a name of the file itself.
+        let is_own = file.is_some_and(|file| is_same(&file, &there));
+        let _lock = match there.is_file() && !is_own {
+            true => {
+                let found = File::open(path)?;
+                found.try_lock()?;
+                Some(found)
+            }
+            false => None,
+        };
+        fs::remove_file(path)
     }
 
     fn replace(&mut self, keep: Option<u64>) -> io::Result<()> {
