@@ -165,6 +165,10 @@ impl Carrier for Socket {
         }
     }
 
+    fn pause(&mut self, micros: u64) {
+        std::thread::sleep(Duration::from_micros(micros));
+    }
+
     fn send(&mut self, datagram: &[u8]) -> Result<(), StoreError> {
         let sent = self.connect().and_then(|mut open| {
             match &mut open {
