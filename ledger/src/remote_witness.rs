@@ -153,10 +153,10 @@ pub trait Carrier {
     /// Lets so many microseconds go by.
     fn pause(&mut self, micros: u64);
 
-    /// Sends a datagram, which may be lost.
+    /// Sends a datagram, which may be lost. From then on a try's time runs.
     fn send(&mut self, datagram: &[u8]) -> Result<(), StoreError>;
 
-    /// The next datagram that has come, cut off behind the buffer's end; `None` if none comes for a while.
+    /// The next datagram that comes, cut off behind the buffer's end; `None` once the try's time is over, however much comes meanwhile.
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, StoreError>;
 }
 
@@ -178,11 +178,8 @@ impl RemoteWitness {
         let mut buffer = [0; REPLY_LEN + 1];
         for _ in 0..TRIES {
             self.carrier.send(&request)?;
-            // Late answers and noise do not keep the next try waiting for ever.
-            for _ in 0..HEARD_MAX {
-                let Some(len) = self.carrier.recv(&mut buffer)? else {
-                    break;
-                };
+            // Late answers and noise are passed over; they make no try longer.
+            while let Some(len) = self.carrier.recv(&mut buffer)? {
                 let reply = buffer.get(..len).and_then(|bytes| Reply::open(bytes, &self.key));
                 if let Some(reply) = reply.filter(|reply| reply.nonce == nonce && reply.ledger == ledger) {
                     return Ok(reply);
@@ -291,8 +288,6 @@ pub const REPLY_LEN: usize = field::HEAD.end + MAC_LEN;
 const REPLY: u8 = 0x80;
 /// Times that a question is sent.
 const TRIES: u32 = 5;
-/// Datagrams that are looked at after each.
-const HEARD_MAX: u32 = 32;
 /// Turns that are asked for.
 const ROUNDS: u32 = 8;
 /// Between two of them up to 16 ms go by, of the 65,536 µs of two bytes.

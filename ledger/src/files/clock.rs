@@ -22,10 +22,7 @@ pub fn moment() -> io::Result<Moment> {
     if is_shifted(&offsets) {
         return Err(io::Error::other("a time namespace shifts the clock since boot"));
     }
-    let since_boot = clock_gettime(ClockId::Boottime);
-    // Neither is negative: the kernel's clock counts from boot, and the year is past 1970 or taken for it.
-    let micros = since_boot.tv_sec as u64 * 1_000_000 + since_boot.tv_nsec as u64 / 1_000;
-    let since_boot = Instant::from_micros(micros);
+    let since_boot = since_boot();
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let wall = wall.map_or(0, |since| since.as_secs());
     Ok(Moment {
@@ -33,6 +30,13 @@ pub fn moment() -> io::Result<Moment> {
         since_boot,
         wall,
     })
+}
+
+/// The clock since boot, for waiting: whatever it shows, by which boot, nothing is charged by it.
+pub(super) fn since_boot() -> Instant {
+    let now = clock_gettime(ClockId::Boottime);
+    // Not negative: the kernel's clock counts from boot.
+    Instant::from_micros(now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000)
 }
 
 /// Whether this clock was set after all: whoever makes a time namespace sets it, and windows would refill. SPEC 7.6.
