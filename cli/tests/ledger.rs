@@ -268,7 +268,16 @@ fn what_was_done_to_the_files_is_refused_with_a_code_of_its_own() {
     fs::write(vault.path("w1"), &witness).unwrap();
     vault.refused(19, "ledger lower", &lower);
     fs::remove_file(vault.path("ledger")).unwrap();
-    vault.refused(10, "ledger lower", &lower);
+    // The words do not say to begin one: that would give the whole total again.
+    for command in ["ledger lower", "ledger show", "ledger verify", "ledger export"] {
+        let args = if command == "ledger lower" {
+            lower.as_slice()
+        } else {
+            &[]
+        };
+        let said = vault.refused(10, command, args);
+        assert!(said.contains("not mounted") && said.contains("never"), "{said}");
+    }
 }
 
 /// A server on the ledger: it holds the lock, charges, dies by SIGKILL, and the count is at least what came.

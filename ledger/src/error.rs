@@ -12,7 +12,9 @@ use crate::witness::WitnessError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum LedgerError {
     /// There is none.
-    #[error("there is no ledger here; `weir ledger init` begins one")]
+    #[error(
+        "no ledger is there: a wrong path, or a disk that is not mounted. Weights that had a ledger never get another one by `weir ledger init`"
+    )]
     Missing,
     /// There is one already, or a file where one of its witnesses is to be.
     #[error("there is a ledger, a witness of one, or another file here already; it is never overwritten")]

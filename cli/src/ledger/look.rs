@@ -195,7 +195,16 @@ fn segments(at: &At) -> Result<Vec<(Vec<u8>, Chain)>> {
         }
         let last_of_older = first.seq - first.records.len() as u64;
         let path = archive(&at.ledger, last_of_older);
-        let older = load(&path).with_context(|| format!("{}: an older segment", path.display()))?;
+        // An older segment that is not there is a file that is missed, not a ledger.
+        let there = path.metadata().map(drop);
+        let there = there.map_err(|error| weir_ledger::Error::File {
+            path: path.clone(),
+            error,
+        });
+        let older = there
+            .map_err(Into::into)
+            .and_then(|()| load(&path))
+            .with_context(|| format!("{}: an older segment", path.display()))?;
         if older.1.head != first.older {
             bail!("{}: does not end where the next segment begins", path.display());
         }

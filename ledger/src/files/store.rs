@@ -53,15 +53,7 @@ impl FileStore {
             }
             Err(error) => return Err(error.into()),
         };
-        lock(&file)?;
-        let metadata = file.metadata()?;
-        // A new segment may have taken its place before the lock was had.
-        if !is_same(&metadata, &fs::metadata(&path)?) {
-            return Err(Busy::Locked);
-        }
-        if !is_private(&metadata) {
-            return Err(Busy::Mode(metadata.mode() & 0o777));
-        }
+        take(&file, &path)?;
         Ok(Self {
             path,
             file: Some(file),
@@ -192,9 +184,42 @@ impl Store for FileStore {
 pub fn locked(path: &Path) -> Result<Box<dyn Store + Send>, Error> {
     match FileStore::lock(path) {
         Ok(store) => Ok(Box::new(store)),
-        Err(Busy::Locked) => Err(Error::Locked(path.to_owned())),
-        Err(Busy::Mode(shown)) => Err(Error::mode(path, shown)),
-        Err(Busy::System(error)) => Err(Error::file(path)(error)),
+        Err(busy) => Err(said(path, busy)),
+    }
+}
+
+/// A file that is there, for writing, locked: what [`FileStore::lock`] asks of a ledger's file, for a program with a file of another form.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Mode`], [`Error::File`].
+pub fn owned(path: &Path) -> Result<File, Error> {
+    let open = || {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        take(&file, path)?;
+        Ok(file)
+    };
+    open().map_err(|busy| said(path, busy))
+}
+
+/// Locks the file that was opened by this name, and sees to it that it still has it and is its owner's alone.
+fn take(file: &File, path: &Path) -> Result<(), Busy> {
+    lock(file)?;
+    let metadata = file.metadata()?;
+    // A new segment may have taken its place before the lock was had.
+    if !is_same(&metadata, &fs::metadata(path)?) {
+        return Err(Busy::Locked);
+    }
+    if !is_private(&metadata) {
+        return Err(Busy::Mode(metadata.mode() & 0o777));
+    }
+    Ok(())
+}
+
+fn said(path: &Path, busy: Busy) -> Error {
+    match busy {
+        Busy::Locked => Error::Locked(path.to_owned()),
+        Busy::Mode(shown) => Error::mode(path, shown),
+        Busy::System(error) => Error::file(path)(error),
     }
 }
 
