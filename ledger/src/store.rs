@@ -4,6 +4,7 @@
 //! in `no_std`; a program brings a [`Store`] over its file system (`weir_ledger::FileStore`), a test one that loses power.
 
 use alloc::vec::Vec;
+use core::fmt;
 use thiserror::Error;
 
 /// A folder with a file in it, its successor while that is being made, and its predecessors.
@@ -27,10 +28,27 @@ pub trait Store {
 
 /// The disk did not do what it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("cannot {what} (error {code} of the system)")]
+#[error("cannot {what}{}", Why(*code))]
 pub struct StoreError {
     /// What it was told: "read", "write", …
     pub what: &'static str,
     /// The system's number of the error; 0 if it has none.
     pub code: i32,
+}
+
+/// In words, and with what to do, what a disk says in the life of a ledger; any other by its number.
+struct Why(i32);
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            5 => f.write_str(": the disk failed to read or write; replace it"),
+            13 => f.write_str(": permission denied; see to the owner and mode of the file and its folder"),
+            28 => f.write_str(": no space left on device; make room on it, and start again"),
+            30 => f.write_str(": the file system is read-only; see why, and mount it anew"),
+            122 => f.write_str(": the disk quota is used up; raise it or make room, and start again"),
+            code => write!(f, " (error {code} of the system)"),
+        }
+    }
 }

@@ -167,8 +167,10 @@ impl Store for FileStore {
     }
 
     fn stage(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.make(bytes)
-            .map_err(|error| failed("make a new segment", &error))
+        self.make(bytes).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => failed("make a new segment: another process has FILE.next open", &error),
+            _ => failed("make a new segment", &error),
+        })
     }
 
     fn promote(&mut self, keep: Option<u64>) -> Result<(), StoreError> {
