@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 use weir_meter::{Instant, Limits, LimitsError, LinkCost, Span};
 
 use super::address::WitnessAt;
-use super::clock::moment;
+use super::clock::{moment, since_boot};
 use super::error::Error;
 use super::keys::read_key;
 use super::paths::{Paths, open, read};
@@ -222,7 +222,7 @@ impl MeterConfig {
         let chain = read(ledger, self.key()?.as_ref())?;
         let until: Instant = moment()?.since_boot + Duration::from_secs(seconds);
         let (mut most, mut buffer) = (None, [0; 2048]);
-        while moment()?.since_boot < until {
+        while since_boot() < until {
             let Some(receipt) = next(&mut buffer) else {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -297,7 +297,7 @@ mod tests {
         init(&paths, moment().unwrap(), None, &genesis).unwrap();
         let good = MeterConfig {
             ledger: Some(paths.ledger.clone()),
-            witnesses: paths.witnesses.clone(),
+            witnesses: paths.witnesses,
             ..MeterConfig::default()
         };
         let start = |config: &MeterConfig| {
