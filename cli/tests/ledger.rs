@@ -146,7 +146,7 @@ fn a_ledger_is_begun_read_and_verified() {
     assert!(table.contains("witness 1") && table.contains("agrees"), "{table}");
     let verdict = vault.done("ledger verify", &[], &[]);
     assert!(
-        verdict.starts_with("8 records in 1 segments and 2 witnesses agree"),
+        verdict.starts_with("8 records in 1 segments and 2 of 2 witnesses agree"),
         "{verdict}"
     );
     let lines = vault.done("ledger export", &[], &[]);
@@ -242,6 +242,19 @@ fn limits_fall_freely_and_rise_by_order_of_two() {
     );
     assert!(said.contains("the limit within 3600 s is 1"), "{said}");
     assert_eq!(vault.shown()["total"], 400_000);
+    // One witness fewer is refused, whatever is to be done.
+    let mut fewer = Command::new(env!("CARGO_BIN_EXE_weir"));
+    fewer
+        .args(["ledger", "lower", "--total", "49kB"])
+        .arg(vault.path("ledger"));
+    fewer
+        .arg("--key")
+        .arg(vault.path("key"))
+        .arg("--witness")
+        .arg(vault.path("w0"));
+    let fewer = fewer.output().unwrap();
+    assert_eq!(fewer.status.code(), Some(14));
+    assert!(String::from_utf8_lossy(&fewer.stderr).contains("has 2 witnesses, and 1 are named"));
     vault.order(&["--total", "20%"], &["a"]);
     assert!(
         vault
@@ -290,7 +303,16 @@ fn what_was_done_to_the_files_is_refused_with_a_code_of_its_own() {
     fs::write(vault.path("w1"), &witness).unwrap();
     vault.refused(19, "ledger lower", &lower);
     fs::remove_file(vault.path("ledger")).unwrap();
-    vault.refused(10, "ledger lower", &lower);
+    // The words do not say to begin one: that would give the whole total again.
+    for command in ["ledger lower", "ledger show", "ledger verify", "ledger export"] {
+        let args = if command == "ledger lower" {
+            lower.as_slice()
+        } else {
+            &[]
+        };
+        let said = vault.refused(10, command, args);
+        assert!(said.contains("not mounted") && said.contains("never"), "{said}");
+    }
 }
 
 /// A server on the ledger: it holds the lock, charges, dies by SIGKILL, and the count is at least what came.

@@ -12,20 +12,32 @@ use crate::witness::WitnessError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum LedgerError {
     /// There is none.
-    #[error("there is no ledger here; `weir ledger init` begins one")]
+    #[error(
+        "no ledger is there: a wrong path, or a disk that is not mounted. Weights that had a ledger never get another one by `weir ledger init`"
+    )]
     Missing,
     /// There is one already, or a file where one of its witnesses is to be.
     #[error("there is a ledger, a witness of one, or another file here already; it is never overwritten")]
     Exists,
     /// The disk failed. The ledger is not used any more, since nobody knows what is on the disk.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// It cannot have been written like this.
     #[error("the ledger is damaged: {0}")]
-    Corrupt(#[from] Corrupt),
+    Corrupt(Corrupt),
     /// No witness is named.
     #[error("a ledger without a witness can be put back unseen; name one")]
     NoWitness,
+    /// Not all witnesses are named, or others.
+    #[error(
+        "the ledger has {number} witnesses, and {named} are named: name all of them, in their order; another one in a place takes a signed order"
+    )]
+    Witnesses {
+        /// How many are.
+        named: u16,
+        /// How many the ledger has.
+        number: u16,
+    },
     /// A witness holds nothing.
     #[error("witness {index} is missing or damaged; a signed order can begin it anew")]
     WitnessMissing {
@@ -115,8 +127,15 @@ pub enum LedgerError {
     #[error("this limit cannot be set so: raising one takes a signed order")]
     Cap,
     /// An order is not to be obeyed.
-    #[error("{0}")]
+    #[error(transparent)]
     Order(#[from] OrderError),
+}
+
+/// Its words have the flaw's in them: it is not the cause besides, or a program that says all causes would say it twice.
+impl From<Corrupt> for LedgerError {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Corrupt(corrupt)
+    }
 }
 
 impl LedgerError {
@@ -127,7 +146,7 @@ impl LedgerError {
             Self::Exists => Exit::LedgerExists,
             Self::Store(_) => Exit::Disk,
             Self::Corrupt(_) => Exit::Damaged,
-            Self::NoWitness => Exit::NoWitness,
+            Self::NoWitness | Self::Witnesses { .. } => Exit::NoWitness,
             Self::WitnessMissing { .. } => Exit::WitnessMissing,
             Self::WitnessForeign { .. } => Exit::WitnessForeign,
             Self::Behind { .. } => Exit::Behind,
@@ -150,5 +169,45 @@ impl LedgerError {
             WitnessError::Store(error) => Self::WitnessFailed { index, error },
             WitnessError::Moved(_) => Self::WitnessMoved { index },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::Flaw;
+    use core::error::Error as _;
+    use std::string::ToString as _;
+
+    /// What the disk says is said in words, with the mend, and once: an error that has another one's words does not name it as its cause.
+    #[test]
+    fn what_the_disk_says_is_said_once() {
+        let full = StoreError {
+            what: "write",
+            code: 28,
+        };
+        let corrupt = Corrupt {
+            record: 3,
+            flaw: Flaw::Hash,
+        };
+        let index = 1;
+        for (error, words) in [
+            (LedgerError::from(full), "no space left on device; make room"),
+            (
+                LedgerError::witness(index)(full),
+                "no space left on device; make room",
+            ),
+            (corrupt.into(), "record 3"),
+            (OrderError::Expired.into(), "expired"),
+        ] {
+            let said = error.to_string();
+            assert_eq!(said.matches(words).count(), 1, "{said}");
+            assert!(error.source().is_none(), "{said}: its cause is said again");
+        }
+        let whole = WitnessError::from(full);
+        assert!(whole.source().is_none() && whole.to_string().contains("make room"));
+        // Not a system's number where there is none.
+        let (what, code) = ("hear the witness", 0);
+        assert_eq!(StoreError { what, code }.to_string(), "cannot hear the witness");
     }
 }

@@ -17,7 +17,7 @@ pub enum Exit {
     Disk = 12,
     /// The ledger is damaged.
     Damaged = 13,
-    /// No witness is named.
+    /// No witness is named, or not as many as the ledger has.
     NoWitness = 14,
     /// A witness is missing or damaged.
     WitnessMissing = 15,

@@ -51,10 +51,15 @@ pub fn ledger(bytes: &[u8]) {
         }
         let order = [more & 1; 16];
         let entry = match kind % 9 {
-            0 => Entry::Open,
+            0 => Entry::Open {
+                witnesses: u16::from(more >> 2 & 3),
+            },
             1 => Entry::Close,
             2 => Entry::Past,
-            3 => Entry::Witness { index: 0, order },
+            3 => Entry::Witness {
+                index: u16::from(more >> 4 & 3),
+                order,
+            },
             4 => Entry::Cap {
                 cap: Cap {
                     limit: if more & 2 == 0 {
@@ -66,14 +71,19 @@ pub fn ledger(bytes: &[u8]) {
                 },
                 order,
             },
-            5 => Entry::Id { id: [more; 32] },
+            5 => Entry::Id {
+                id: [more; 32],
+                witnesses: 1,
+            },
             6 => Entry::Key {
                 threshold: 1,
                 key: [more; 32],
             },
             _ => Entry::Reserve,
         };
-        state.starts = state.starts.wrapping_add(u32::from(entry == Entry::Open));
+        state.starts = state
+            .starts
+            .wrapping_add(u32::from(matches!(entry, Entry::Open { .. })));
         let seq = chain.seq.wrapping_add(u64::from(which & 0x80 == 0));
         let (record, _) = Record { entry, seq, state }.seal(None, &chain.head);
         let longer = [file.as_slice(), &record].concat();
@@ -85,13 +95,14 @@ pub fn ledger(bytes: &[u8]) {
             entry.order().is_some() || cap(&next) <= cap(&chain),
             "a total rose without an order"
         );
+        assert!(next.witnesses >= chain.witnesses, "a witness was dropped");
         // Cut within the last record, it is what it was before.
         let cut = replay(&longer[..longer.len() - 1], None).expect("a torn record is no damage");
         assert_eq!((cut.head, cut.torn), (chain.head, RECORD_LEN - 1));
         let (carried, after) = segment::next(None, &next, next.state).expect("any ledger can be carried on");
         assert_eq!(
-            (&after.caps, after.state, after.older),
-            (&next.caps, next.state, next.head)
+            (&after.caps, after.state, after.older, after.witnesses),
+            (&next.caps, next.state, next.head, next.witnesses)
         );
         (file, chain) = if more & 0x80 == 0 {
             (longer, next)
@@ -117,7 +128,7 @@ const MOMENT: Moment = Moment {
 };
 
 fn first_segment() -> Vec<u8> {
-    segment::first(None, MOMENT, &genesis()).expect("a ledger").0
+    segment::first(None, MOMENT, &genesis(), 1).expect("a ledger").0
 }
 
 fn genesis() -> Genesis {

@@ -83,7 +83,7 @@ impl Ledger {
         if store.read()?.is_some() {
             return Err(LedgerError::Exists);
         }
-        let (bytes, chain) = segment::first(key, moment, genesis)?;
+        let (bytes, chain) = segment::first(key, moment, genesis, number(&witnesses))?;
         store.stage(&bytes)?;
         store.promote(None)?;
         for (index, witness) in (0..).zip(&mut witnesses) {
@@ -120,6 +120,8 @@ impl Ledger {
                 return Err(OrderError::Subject.into());
             }
         }
+        let named = number(&witnesses);
+        expect(&chain, named, order)?;
         let mut highest = counts.iter().copied().max().unwrap_or(0);
         let mut told = Vec::with_capacity(witnesses.len());
         for (index, witness) in (0..).zip(&mut witnesses) {
@@ -164,7 +166,12 @@ impl Ledger {
             ledger.obey(&order.order)?;
         }
         ledger.live.starts = ledger.live.starts.saturating_add(1);
-        ledger.append(Entry::Open)?;
+        // Those that are named, where no record says how many there are.
+        let witnesses = match ledger.chain.witnesses {
+            0 => named,
+            number => number,
+        };
+        ledger.append(Entry::Open { witnesses })?;
         Ok(ledger)
     }
 
@@ -396,6 +403,32 @@ impl Ledger {
     fn remember(&mut self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.broken = self.broken.or_else(|| result.err());
         result
+    }
+}
+
+fn number(witnesses: &[Box<dyn Witness + Send>]) -> u16 {
+    u16::try_from(witnesses.len()).unwrap_or(u16::MAX)
+}
+
+/// All witnesses must be named, and no others: one that is left out could be put back, or never be asked again. An order for a place
+/// brings one more, if that place is the next; or does without those behind it, which may be lost as well, and which the next start
+/// demands. SPEC 7.5.
+fn expect(chain: &Chain, named: u16, order: Option<&SignedOrder>) -> Result<(), LedgerError> {
+    let number = chain.witnesses;
+    let place = order.and_then(|order| match order.order.action {
+        Action::Witness(place) => Some(place),
+        Action::Cap(_) => None,
+    });
+    let is_good = match place {
+        _ if number == 0 => true,
+        Some(place) if place == number => named.checked_sub(1) == Some(number),
+        Some(place) => (place..number).contains(&named.saturating_sub(1)),
+        None => named == number,
+    };
+    if is_good {
+        Ok(())
+    } else {
+        Err(LedgerError::Witnesses { named, number })
     }
 }
 

@@ -89,7 +89,7 @@ pub use witness::{Head, Held, SLOT_LEN, SlotWitness, Witness, WitnessError, held
 #[cfg(feature = "files")]
 pub use files::{
     Busy, ConfigError, Error, FileStore, MeterConfig, Paths, WindowConfig, WitnessAt, WitnessSocket, archive,
-    exit_code, init, locked, look, moment, open, read, read_key, read_public,
+    exit_code, init, locked, look, moment, open, owned, read, read_key, read_public,
 };
 
 mod account;

@@ -56,6 +56,8 @@ pub enum Entry {
     Id {
         /// Drawn at random for each ledger.
         id: Hash,
+        /// How many witnesses the ledger has; 0 if it was begun when that was not written down.
+        witnesses: u16,
     },
     /// What the ledger guards.
     Weights {
@@ -84,7 +86,10 @@ pub enum Entry {
         order: OrderId,
     },
     /// A program starts.
-    Open,
+    Open {
+        /// How many witnesses the ledger has; 0 if it was written when that was not.
+        witnesses: u16,
+    },
     /// More bits are reserved.
     Reserve,
     /// The program ends: nothing is reserved that was not charged.
@@ -231,13 +236,16 @@ impl Entry {
             | Self::Checkpoint { .. }
             | Self::Past => true,
             Self::Cap { order, .. } => *order == NO_ORDER,
-            Self::Witness { .. } | Self::Open | Self::Reserve | Self::Close => false,
+            Self::Witness { .. } | Self::Open { .. } | Self::Reserve | Self::Close => false,
         }
     }
 
     fn parse(kind: u8, arg: u16, body: &[u8; 32]) -> Result<Self, Malformed> {
         Ok(match kind {
-            1 => Self::Id { id: *body },
+            1 => Self::Id {
+                id: *body,
+                witnesses: arg,
+            },
             2 => Self::Weights { hash: *body },
             3 => Self::Key {
                 threshold: arg,
@@ -251,7 +259,7 @@ impl Entry {
                 index: arg,
                 order: array(body, 16..32)?,
             },
-            6 => Self::Open,
+            6 => Self::Open { witnesses: arg },
             7 => Self::Reserve,
             8 => Self::Close,
             9 if arg < 2 => Self::Checkpoint {
@@ -266,9 +274,9 @@ impl Entry {
     fn emit(&self) -> (u8, u16, [u8; 32]) {
         let mut body = [0; 32];
         let (kind, arg) = match self {
-            Self::Id { id } => {
+            Self::Id { id, witnesses } => {
                 body = *id;
-                (1, 0)
+                (1, *witnesses)
             }
             Self::Weights { hash } => {
                 body = *hash;
@@ -287,7 +295,7 @@ impl Entry {
                 body[16..].copy_from_slice(order);
                 (5, *index)
             }
-            Self::Open => (6, 0),
+            Self::Open { witnesses } => (6, *witnesses),
             Self::Reserve => (7, 0),
             Self::Close => (8, 0),
             Self::Checkpoint { head, open } => {

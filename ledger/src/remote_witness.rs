@@ -150,10 +150,13 @@ pub trait Carrier {
     /// Bytes that nobody can foretell.
     fn nonce(&mut self) -> Result<[u8; 16], StoreError>;
 
-    /// Sends a datagram, which may be lost.
+    /// Lets so many microseconds go by.
+    fn pause(&mut self, micros: u64);
+
+    /// Sends a datagram, which may be lost. From then on a try's time runs.
     fn send(&mut self, datagram: &[u8]) -> Result<(), StoreError>;
 
-    /// The next datagram that has come, cut off behind the buffer's end; `None` if none comes for a while.
+    /// The next datagram that comes, cut off behind the buffer's end; `None` once the try's time is over, however much comes meanwhile.
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, StoreError>;
 }
 
@@ -175,11 +178,8 @@ impl RemoteWitness {
         let mut buffer = [0; REPLY_LEN + 1];
         for _ in 0..TRIES {
             self.carrier.send(&request)?;
-            // Late answers and noise do not keep the next try waiting for ever.
-            for _ in 0..HEARD_MAX {
-                let Some(len) = self.carrier.recv(&mut buffer)? else {
-                    break;
-                };
+            // Late answers and noise are passed over; they make no try longer.
+            while let Some(len) = self.carrier.recv(&mut buffer)? {
                 let reply = buffer.get(..len).and_then(|bytes| Reply::open(bytes, &self.key));
                 if let Some(reply) = reply.filter(|reply| reply.nonce == nonce && reply.ledger == ledger) {
                     return Ok(reply);
@@ -200,7 +200,13 @@ impl RemoteWitness {
         to: &Head,
         step: impl Fn(u64) -> Ask,
     ) -> Result<(), WitnessError> {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            if round > 0 {
+                // By chance, so that two who void each other's turns do not do so in step.
+                let [one, other, ..] = self.carrier.nonce()?;
+                self.carrier
+                    .pause(u64::from(u16::from_be_bytes([one, other])) / PAUSES);
+            }
             let now = self.ask(to.id, Ask::Turn)?;
             let went = match now.head == from {
                 true => self.ask(to.id, step(now.turn))?,
@@ -214,7 +220,11 @@ impl RemoteWitness {
             }
             // The turn was void: somebody, or a copy of our own question, has asked for one since.
         }
-        Err(WitnessError::Moved(hold(from)))
+        // The head is what it was: nobody has used the ledger, so nobody is accused of it.
+        Err(WitnessError::Store(StoreError {
+            what: "get a turn at the witness: somebody else asks for turns, or sends old questions again, and voids each",
+            code: 0,
+        }))
     }
 }
 
@@ -278,7 +288,7 @@ pub const REPLY_LEN: usize = field::HEAD.end + MAC_LEN;
 const REPLY: u8 = 0x80;
 /// Times that a question is sent.
 const TRIES: u32 = 5;
-/// Datagrams that are looked at after each.
-const HEARD_MAX: u32 = 32;
-/// Turns that are asked for: a void one is a mishap, three in a row are somebody else.
-const ROUNDS: u32 = 3;
+/// Turns that are asked for.
+const ROUNDS: u32 = 8;
+/// Between two of them up to 16 ms go by, of the 65,536 µs of two bytes.
+const PAUSES: u64 = 4;

@@ -21,6 +21,8 @@ pub struct Chain {
     pub threshold: u16,
     /// The limits in force, by limit.
     pub caps: Vec<Cap>,
+    /// How many witnesses the ledger has; 0 while no record says so.
+    pub witnesses: u16,
     /// Hash of the last record.
     pub head: Hash,
     /// Number of the last record.
@@ -83,6 +85,7 @@ pub fn replay(bytes: &[u8], key: Option<&[u8; 32]>) -> Result<Chain, Corrupt> {
         keys: Vec::new(),
         threshold: 0,
         caps: Vec::new(),
+        witnesses: 0,
         head: [0; 32],
         seq: 0,
         state: State::default(),
@@ -176,8 +179,10 @@ impl Chain {
         let is_past = record.entry == Entry::Past;
         match record.entry {
             Entry::Checkpoint { open, .. } if stage == Stage::Empty && record.seq > 0 => self.open = open,
-            Entry::Id { id } if stage == Stage::Checkpoint || (stage == Stage::Empty && record.seq == 0) => {
-                self.id = id;
+            Entry::Id { id, witnesses }
+                if stage == Stage::Checkpoint || (stage == Stage::Empty && record.seq == 0) =>
+            {
+                (self.id, self.witnesses) = (id, witnesses);
             }
             Entry::Weights { hash } if stage == Stage::Id => self.weights = hash,
             // Keys come before the first limit, and never again.
@@ -193,8 +198,22 @@ impl Chain {
                 self.keys.push(key);
             }
             Entry::Cap { cap, order } if stage >= Stage::Weights => self.set(cap, order, &record.state)?,
-            Entry::Witness { .. } if stage == Stage::Running && record.state.order > self.state.order => {}
-            Entry::Open if stage == Stage::Running => self.open = true,
+            Entry::Witness { index, .. }
+                if stage == Stage::Running
+                    && record.state.order > self.state.order
+                    && self.may_have(index) =>
+            {
+                // The place behind the last one: one more. Their number never falls.
+                if index == self.witnesses && index > 0 {
+                    self.witnesses = index.checked_add(1).ok_or(Flaw::Place)?;
+                }
+            }
+            // In a ledger of before, the first start that counts them says how many they are.
+            Entry::Open { witnesses }
+                if stage == Stage::Running && (self.witnesses == 0 || witnesses == self.witnesses) =>
+            {
+                (self.open, self.witnesses) = (true, witnesses);
+            }
             Entry::Reserve if stage == Stage::Running && self.open => {}
             Entry::Close if stage == Stage::Running && self.open => self.open = false,
             // Right after the limits of a segment that is not the first, in the order in which they were.
@@ -218,7 +237,7 @@ impl Chain {
             let starts = self
                 .state
                 .starts
-                .checked_add(u32::from(record.entry == Entry::Open));
+                .checked_add(u32::from(matches!(record.entry, Entry::Open { .. })));
             if !first && starts != Some(record.state.starts) {
                 return Err(Flaw::Counts);
             }
@@ -235,6 +254,11 @@ impl Chain {
         self.seq = record.seq;
         self.head = hash;
         Ok(())
+    }
+
+    /// Whether a witness may be begun anew at this place: one that is, or the one behind the last.
+    const fn may_have(&self, place: u16) -> bool {
+        self.witnesses == 0 || place <= self.witnesses
     }
 
     /// Content, hash before and hash of a record whose hash is right.

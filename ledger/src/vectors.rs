@@ -26,7 +26,7 @@ fn vectors_are_as_recorded() {
         "costs": costs(),
         "moments": moments(),
         "side_bits": side_bits,
-        "first_segment_without_key": records(&segment::first(None, moment(), &genesis()).unwrap().0),
+        "first_segment_without_key": records(&segment::first(None, moment(), &genesis(), 2).unwrap().0),
         "life": life(),
         "echo": echo(),
         "remote_witness": remote_witness(),

@@ -36,7 +36,7 @@ pub enum Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum WitnessError {
     /// Its disk failed, or it does not answer.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// It holds another head than the one that it was told last: someone else writes this ledger, or a copy of it.
     #[error("it holds another head")]

@@ -1,12 +1,12 @@
 //! The file: one record for each head that was taken, in a chain of hashes, never changed again. SPEC 7.8.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
-use weir_ledger::Head;
+use anyhow::Result;
+use weir_ledger::{Corrupt, Error, Flaw, Head, LedgerError, StoreError, owned};
 
 use crate::Heads;
 
@@ -33,7 +33,10 @@ impl Log {
             .create_new(true)
             .mode(0o600)
             .open(path);
-        let file = made.with_context(|| path.display().to_string())?;
+        let file = made.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => says(path, LedgerError::Exists),
+            _ => file_error(path, error),
+        })?;
         file.sync_all()?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         Ok(File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()?)
@@ -45,20 +48,7 @@ impl Log {
     /// # Errors
     /// It is not there, in use, open to others, or damaged.
     pub fn open(path: &Path, key: [u8; 32], heads: &mut Heads) -> Result<(Self, u64)> {
-        let shown = || path.display().to_string();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .with_context(|| format!("{}; `weir-witness init` makes an empty one", shown()))?;
-        file.try_lock()
-            .with_context(|| format!("{}: another process has it open", shown()))?;
-        let mode = file.metadata()?.mode() & 0o777;
-        ensure!(
-            mode & 0o027 == 0,
-            "{}: mode {mode:03o}, so others could read, change or lock it; take that away: chmod o=,g-w",
-            shown()
-        );
+        let mut file = owned(path)?;
         let mut log = Self {
             file: file.try_clone()?,
             path: path.to_owned(),
@@ -69,15 +59,21 @@ impl Log {
         let size = file.metadata()?.len();
         let mut record = [0; RECORD_LEN];
         while size - log.len >= RECORD_LEN as u64 {
-            file.read_exact(&mut record).with_context(shown)?;
+            file.read_exact(&mut record)
+                .map_err(|error| file_error(path, error))?;
             let Some((head, taken)) = log.take(&record) else {
-                let left = size - log.len;
-                ensure!(
-                    left == RECORD_LEN as u64,
-                    "{}: damaged at byte {}, or of another key",
-                    shown(),
-                    log.len
-                );
+                if size - log.len > RECORD_LEN as u64 {
+                    let record = log.len / RECORD_LEN as u64;
+                    return Err(says(
+                        path,
+                        Corrupt {
+                            record,
+                            flaw: Flaw::Hash,
+                        }
+                        .into(),
+                    )
+                    .into());
+                }
                 break;
             };
             heads.restore(head, taken);
@@ -97,7 +93,10 @@ impl Log {
             self.file.write_all(&record)?;
             self.file.sync_data()
         };
-        write().with_context(|| self.path.display().to_string())?;
+        write().map_err(|error: std::io::Error| {
+            let (what, code) = ("write and sync", error.raw_os_error().unwrap_or(0));
+            says(&self.path, StoreError { what, code }.into())
+        })?;
         (self.last, self.len) = (hash, self.len + RECORD_LEN as u64);
         Ok(())
     }
@@ -134,6 +133,17 @@ impl Log {
         record[CONTENT_LEN..].copy_from_slice(&hash);
         (record, hash)
     }
+}
+
+/// In the words and with the exit code of a ledger's.
+fn says(path: &Path, error: LedgerError) -> Error {
+    let path = path.to_owned();
+    Error::Ledger { path, error }
+}
+
+fn file_error(path: &Path, error: std::io::Error) -> Error {
+    let path = path.to_owned();
+    Error::File { path, error }
 }
 
 /// Bytes of a record before its hash.

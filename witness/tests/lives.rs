@@ -50,6 +50,8 @@ struct World {
     random: u64,
     /// Whether datagrams are lost, and come twice or late.
     noisy: bool,
+    /// A question that comes again behind every other one, so many times.
+    flood: Option<(Vec<u8>, usize)>,
 }
 
 impl World {
@@ -62,6 +64,7 @@ impl World {
             sent: 0,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             noisy,
+            flood: None,
         };
         Arc::new(Mutex::new(world))
     }
@@ -84,6 +87,12 @@ impl World {
             return None;
         }
         let answer = self.heads.answer(question)?;
+        if let Some((again, times)) = &mut self.flood
+            && *times > 0
+        {
+            *times -= 1;
+            let _voids = self.heads.answer(again);
+        }
         (!self.noisy || self.below(6) > 0).then(|| answer.reply.to_vec())
     }
 }
@@ -248,6 +257,8 @@ impl Carrier for Wire {
         self.drawn += 1;
         Ok([self.drawn; 16])
     }
+
+    fn pause(&mut self, _: u64) {}
 
     fn send(&mut self, datagram: &[u8]) -> Result<(), StoreError> {
         assert_eq!(datagram.len(), REQUEST_LEN);
@@ -503,6 +514,43 @@ fn begun_among(asked: &[Vec<u8>]) {
     }
     let held = witness.held(&head.id).unwrap();
     assert_eq!(held, weir_ledger::Held::Whole(head));
+}
+
+/// Whoever sends a question for a turn again and again, without the key, voids turns: a few are made up for, and if it never ends nobody
+/// is accused of having used the ledger.
+#[test]
+fn turns_that_others_void_accuse_nobody() {
+    let head = |seq: u8| weir_ledger::Head {
+        id: [8; 32],
+        seq: seq.into(),
+        count: 0,
+        hash: [seq; 32],
+    };
+    let life = Life::new(&World::new(false, 3));
+    life.memory().until = usize::MAX;
+    let mut witness = Kind::Program.open(&life);
+    witness.begin(&head(1)).unwrap();
+    let captured = life.world.lock().unwrap().asked[0].clone();
+    let flood = |times| life.world.lock().unwrap().flood = Some((captured.clone(), times));
+    // Each of its questions is followed by one: a turn is void before it is used.
+    flood(10);
+    witness.advance(&head(1), &head(2)).unwrap();
+    flood(usize::MAX);
+    let why = witness.advance(&head(2), &head(3)).unwrap_err();
+    assert!(
+        matches!(why, weir_ledger::WitnessError::Store(error) if error.what.contains("voids")),
+        "{why:?}"
+    );
+    assert_eq!(witness.held(&head(1).id), Ok(weir_ledger::Held::Whole(head(2))));
+    flood(0);
+    witness.advance(&head(2), &head(3)).unwrap();
+    // Another ledger's turns are its own.
+    flood(usize::MAX);
+    let other = weir_ledger::Head {
+        id: [9; 32],
+        ..head(1)
+    };
+    witness.begin(&other).unwrap();
 }
 
 /// A loss that is made up for by sending again breaks no ledger: one program, a line that loses a third of all datagrams.

@@ -55,7 +55,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             "reserved": state.reserved, "repeats": state.repeats, "handshakes": state.handshakes,
             "datagrams": state.datagrams, "starts": state.starts, "order": state.order, "windows": windows,
             "operators": chain.keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), "threshold": chain.threshold,
-            "torn_bytes": chain.torn,
+            "torn_bytes": chain.torn, "witnesses": chain.witnesses,
         });
         say(shown);
         return Ok(());
@@ -98,6 +98,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<()> {
             format!("{}, of whom {} must sign", chain.keys.len(), chain.threshold),
         ),
         row("last order", state.order.to_string()),
+        row("witnesses", chain.witnesses.to_string()),
     ]);
     for (index, which) in (0..).zip(&args.at.witness) {
         let verdict = match witness(which, &args.at, &chain, index) {
@@ -125,9 +126,10 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
         witness(which, &args.at, last, index)?;
     }
     say(format_args!(
-        "{records} records in {} segments and {} witnesses agree: {} bits spent, {} reserved, head {}",
+        "{records} records in {} segments and {} of {} witnesses agree: {} bits spent, {} reserved, head {}",
         segments.len(),
         args.at.witness.len(),
+        last.witnesses,
         last.state.spent,
         last.state.reserved,
         hex(&last.head)
@@ -150,7 +152,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<()> {
 fn line(record: &Record, hash: &[u8; 32]) -> Value {
     let Record { entry, seq, state } = record;
     let (kind, about) = match entry {
-        Entry::Id { id } => ("id", json!({"id": hex(id)})),
+        Entry::Id { id, witnesses } => ("id", json!({"id": hex(id), "witnesses": witnesses})),
         Entry::Weights { hash } => ("weights", json!({"hash": hex(hash)})),
         Entry::Key { threshold, key } => ("key", json!({"threshold": threshold, "key": hex(key)})),
         Entry::Cap { cap, order } => {
@@ -165,7 +167,7 @@ fn line(record: &Record, hash: &[u8; 32]) -> Value {
             )
         }
         Entry::Witness { index, order } => ("witness", json!({"index": index, "order": hex(order)})),
-        Entry::Open => ("open", json!({})),
+        Entry::Open { witnesses } => ("open", json!({"witnesses": witnesses})),
         Entry::Reserve => ("reserve", json!({})),
         Entry::Close => ("close", json!({})),
         Entry::Checkpoint { head, open } => ("checkpoint", json!({"head": hex(head), "running": open})),
@@ -194,7 +196,16 @@ fn segments(at: &At) -> Result<Vec<(Vec<u8>, Chain)>> {
         }
         let last_of_older = first.seq - first.records.len() as u64;
         let path = archive(&at.ledger, last_of_older);
-        let older = load(&path).with_context(|| format!("{}: an older segment", path.display()))?;
+        // An older segment that is not there is a file that is missed, not a ledger.
+        let there = path.metadata().map(drop);
+        let there = there.map_err(|error| weir_ledger::Error::File {
+            path: path.clone(),
+            error,
+        });
+        let older = there
+            .map_err(Into::into)
+            .and_then(|()| load(&path))
+            .with_context(|| format!("{}: an older segment", path.display()))?;
         if older.1.head != first.older {
             bail!("{}: does not end where the next segment begins", path.display());
         }

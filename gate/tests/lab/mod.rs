@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,15 @@ pub(crate) struct Lab {
     pub(crate) outer: UdpSocket,
     pub(crate) inside: u16,
     pub(crate) outside: u16,
+}
+
+/// Waits until nobody holds the file's lock. A child that another test starts at the moment in which this one has the ledger open
+/// inherits the descriptor, and with it the lock, until its exec.
+fn await_unlocked(path: &Path) {
+    let lock = format!(":{} ", fs::metadata(path).unwrap().ino());
+    while fs::read_to_string("/proc/locks").unwrap().contains(&lock) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 impl Lab {
@@ -57,6 +67,7 @@ impl Lab {
             &genesis,
         )
         .unwrap();
+        await_unlocked(&path("ledger"));
         inner.connect(("127.0.0.1", inside)).unwrap();
         outer.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         Self {

@@ -8,9 +8,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde::Deserialize;
+use weir_meter::Instant;
 
+use super::clock::since_boot;
 use super::error::Error;
 use super::keys::read_key;
 use super::store::locked;
@@ -108,8 +111,7 @@ impl WitnessAt {
         Ok(match self {
             Self::File(path) => Box::new(SlotWitness::new(locked(path)?, key)),
             Self::Program { socket, key } => {
-                let (socket, open) = (socket.clone(), None);
-                let carrier = Box::new(Socket { socket, open });
+                let carrier = Box::new(Socket::new(socket.clone()));
                 Box::new(RemoteWitness::new(carrier, read_key(key)?))
             }
         })
@@ -120,6 +122,8 @@ impl WitnessAt {
 struct Socket {
     socket: WitnessSocket,
     open: Option<Open>,
+    /// When the time of the question that was sent last is over, since boot.
+    until: Instant,
 }
 
 enum Open {
@@ -128,6 +132,14 @@ enum Open {
 }
 
 impl Socket {
+    const fn new(socket: WitnessSocket) -> Self {
+        Self {
+            socket,
+            open: None,
+            until: Instant::ZERO,
+        }
+    }
+
     fn connect(&mut self) -> io::Result<Open> {
         Ok(match (&self.socket, self.open.take()) {
             // A connected one hears the witness alone.
@@ -139,13 +151,15 @@ impl Socket {
                 };
                 let socket = UdpSocket::bind(any)?;
                 socket.connect(witness)?;
-                socket.set_read_timeout(Some(WAIT))?;
                 Open::Udp(socket)
             }
             (WitnessSocket::Unix(path), _) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_read_timeout(Some(WAIT))?;
-                stream.set_write_timeout(Some(WAIT))?;
+                // Where the other end's queue is full a stream that blocks would wait for ever.
+                let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+                let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+                connect(&stream, &SocketAddrUnix::new(path)?)?;
+                let stream = UnixStream::from(stream);
+                stream.set_nonblocking(false)?;
                 Open::Unix(stream)
             }
         })
@@ -165,40 +179,60 @@ impl Carrier for Socket {
         }
     }
 
+    fn pause(&mut self, micros: u64) {
+        std::thread::sleep(Duration::from_micros(micros));
+    }
+
     fn send(&mut self, datagram: &[u8]) -> Result<(), StoreError> {
+        self.until = since_boot() + WAIT;
         let sent = self.connect().and_then(|mut open| {
             match &mut open {
                 Open::Udp(socket) => socket.send(datagram).map(|_| ())?,
-                Open::Unix(stream) => stream.write_all(datagram)?,
+                Open::Unix(stream) => {
+                    stream.set_write_timeout(Some(WAIT))?;
+                    stream.write_all(datagram)?;
+                }
             }
             Ok(open)
         });
-        match sent {
-            Ok(open) => self.open = Some(open),
-            // As good as lost: it is sent again, after the time that an answer would have had.
-            Err(_) => std::thread::sleep(WAIT),
-        }
+        // What could not be sent is as good as lost: it is sent again, after the time that an answer would have had.
+        self.open = sent.ok();
         Ok(())
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, StoreError> {
         let came = match &mut self.open {
-            Some(Open::Udp(socket)) => socket.recv(buffer),
-            Some(Open::Unix(stream)) => read_whole(stream, buffer),
-            None => return Ok(None),
+            Some(Open::Udp(socket)) => receive(socket, buffer, self.until),
+            Some(Open::Unix(stream)) => read_whole(stream, buffer, self.until),
+            None => Err(ErrorKind::NotConnected.into()),
         };
-        match came {
-            Ok(0) => Ok(None),
-            Ok(len) => Ok(Some(len)),
-            Err(_) => Ok(None),
+        if let Ok(len @ 1..) = came {
+            return Ok(Some(len));
         }
+        // Nothing will come: a witness that is not there is given the time of one that is.
+        std::thread::sleep(left(self.until).unwrap_or(Duration::ZERO));
+        Ok(None)
     }
 }
 
-/// All that the other end says until it hangs up, or fills the buffer.
-fn read_whole(stream: &mut UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+/// The time up to then; an error once it is over.
+fn left(until: Instant) -> io::Result<Duration> {
+    match until.since(since_boot()) {
+        Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}
+
+fn receive(socket: &UdpSocket, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+    socket.set_read_timeout(Some(left(until)?))?;
+    socket.recv(buffer)
+}
+
+/// All that the other end says until it hangs up, fills the buffer, or the time is over.
+fn read_whole(stream: &mut UnixStream, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
     let mut len = 0;
     while len < buffer.len() {
+        stream.set_read_timeout(Some(left(until)?))?;
         match stream.read(&mut buffer[len..]) {
             Ok(0) => break,
             Ok(more) => len += more,
@@ -215,6 +249,49 @@ const WAIT: Duration = Duration::from_millis(250);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever can send in the witness's name makes no try longer: one time for all that comes, or for each byte.
+    #[test]
+    fn noise_keeps_nobody_waiting() {
+        let noise = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut udp = Socket::new(WitnessSocket::Udp(noise.local_addr().unwrap()));
+        let mut buffer = [0; 200];
+        udp.send(b"question").unwrap();
+        let (_, from) = noise.recv_from(&mut buffer).unwrap();
+        let begun = since_boot();
+        let passed = || since_boot().since(begun);
+        let mut heard = 0_u32;
+        loop {
+            // Before each look there is something to hear.
+            noise.send_to(b"noise", from).unwrap();
+            if udp.recv(&mut buffer).unwrap().is_none() {
+                break;
+            }
+            heard += 1;
+            assert!(passed() < Duration::from_secs(30), "noise keeps it for ever");
+        }
+        assert!(heard > 100, "{heard}");
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("witness");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut unix = Socket::new(WitnessSocket::Unix(path));
+        unix.send(b"question").unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        // A byte every fifth of a try's time, until nobody hears.
+        let drops = std::thread::spawn(move || {
+            let mut said = 0;
+            while stream.write_all(b"x").is_ok() && said < 200 {
+                said += 1;
+                std::thread::sleep(WAIT / 5);
+            }
+            said
+        });
+        assert_eq!(unix.recv(&mut buffer), Ok(None));
+        drop(unix);
+        let said = drops.join().unwrap();
+        assert!(said < 199, "{said} bytes were waited for, one by one");
+    }
 
     #[test]
     fn a_witness_is_a_file_or_a_program_with_a_key() {

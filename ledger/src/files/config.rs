@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 use weir_meter::{Instant, Limits, LimitsError, LinkCost, Span};
 
 use super::address::WitnessAt;
-use super::clock::moment;
+use super::clock::{moment, since_boot};
 use super::error::Error;
 use super::keys::read_key;
 use super::paths::{Paths, open, read};
@@ -155,7 +155,8 @@ impl MeterConfig {
         }
     }
 
-    /// A governor with these limits, for datagrams of at most `longest` bytes. `heard` are bits that another device counts as sent.
+    /// A governor with these limits, for datagrams of at most `longest` bytes. `heard` are bits that another device counts as sent. All
+    /// settings are judged before the ledger is opened: what can never work uses up no start of it.
     ///
     /// # Errors
     /// See [`ConfigError`].
@@ -168,20 +169,22 @@ impl MeterConfig {
     ) -> Result<Governor, ConfigError> {
         let span = |&WindowConfig { seconds, bits }: &WindowConfig| Span { seconds, bits };
         let spans: Vec<Span> = self.windows.iter().map(span).collect();
-        let ledger = self.open(heard)?;
-        let mut room = vec![("meter.burst", limits.burst)];
+        let now = moment()?.since_boot;
+        Governor::with_account(None, now, cost, limits, &spans)?;
+        let mut room = vec![("meter.burst", limits.burst), ("meter.total", limits.total)];
         room.extend(spans.iter().map(|span| ("meter.windows", span.bits)));
-        if let Some(ledger) = &ledger {
+        if let Some(ledger) = &self.ledger {
             room.push(("meter.block", self.block));
-            let caps = ledger.chain().caps.iter();
+            let chain = read(ledger, self.key()?.as_ref())?;
+            let caps = chain.caps.iter();
             let windows = caps.filter(|cap| matches!(cap.limit, Limit::Window(_)));
             room.extend(windows.map(|cap| ("the ledger's windows", cap.bits)));
         }
         let dearest = limits.dearest(cost, longest).unwrap_or(u64::MAX);
-        // Of a window frames have all but what is kept for handshakes.
-        let is_window = |name: &str| name.ends_with("windows");
+        // Of a window or total frames have all but what is kept for handshakes.
+        let is_shared = |name: &str| name.ends_with("windows") || name.ends_with("total");
         let kept = |(name, bits)| {
-            if is_window(name) {
+            if is_shared(name) {
                 bits - limits.kept(bits)
             } else {
                 bits
@@ -190,8 +193,14 @@ impl MeterConfig {
         if let Some((name, bits)) = room.into_iter().find(|&limit| kept(limit) < dearest) {
             return Err(ConfigError::Room { name, bits, dearest });
         }
-        let now = moment()?.since_boot;
-        Ok(Governor::with_account(ledger, now, cost, limits, &spans)?)
+        let ledger = self.open(heard)?;
+        Ok(Governor::with_account(
+            ledger,
+            moment()?.since_boot,
+            cost,
+            limits,
+            &spans,
+        )?)
     }
 
     /// Listens for outer's word for `seconds`. Gives the most bits that it says it has received in the ledger's life, and those that the
@@ -213,7 +222,7 @@ impl MeterConfig {
         let chain = read(ledger, self.key()?.as_ref())?;
         let until: Instant = moment()?.since_boot + Duration::from_secs(seconds);
         let (mut most, mut buffer) = (None, [0; 2048]);
-        while moment()?.since_boot < until {
+        while since_boot() < until {
             let Some(receipt) = next(&mut buffer) else {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -258,3 +267,71 @@ impl MeterConfig {
 
 /// Between two looks for a receipt.
 const PAUSE: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::paths::init;
+    use crate::record::Cap;
+    use crate::segment::Genesis;
+
+    /// A setting that can never work is named, as often as it is tried, and the ledger has not been opened once.
+    #[test]
+    fn settings_that_cannot_work_use_up_no_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            ledger: folder.path().join("ledger"),
+            witnesses: vec![WitnessAt::File(folder.path().join("witness"))],
+        };
+        let genesis = Genesis {
+            id: [1; 32],
+            weights: [2; 32],
+            operators: vec![],
+            threshold: 0,
+            caps: vec![Cap {
+                limit: Limit::Total,
+                bits: 1_000_000_000,
+            }],
+            spent: 0,
+        };
+        init(&paths, moment().unwrap(), None, &genesis).unwrap();
+        let good = MeterConfig {
+            ledger: Some(paths.ledger.clone()),
+            witnesses: paths.witnesses,
+            ..MeterConfig::default()
+        };
+        let start = |config: &MeterConfig| {
+            config.governor(LinkCost::UdpIpv4, config.limits(11, 100_000), 1_472, None)
+        };
+        let window = |seconds, bits| vec![WindowConfig { seconds, bits }];
+        let bad = |change: fn(&mut MeterConfig)| {
+            let mut config = good.clone();
+            change(&mut config);
+            config
+        };
+        let mut windows = [window(60, 5), window(0, 1_000_000)].into_iter();
+        let mut with_window = || MeterConfig {
+            windows: windows.next().unwrap(),
+            ..good.clone()
+        };
+        let all = [
+            ("meter.windows", with_window()),
+            ("0 seconds", with_window()),
+            ("meter.burst", bad(|config| config.burst = 10)),
+            ("meter.total", bad(|config| config.total = 10)),
+            ("meter.block", bad(|config| config.block = 10)),
+            ("rate", bad(|config| config.rate = 0)),
+            ("soft_percent", bad(|config| config.soft_percent = 101)),
+        ];
+        for (words, config) in all.iter().cycle().take(100) {
+            let why = start(config).expect_err(words);
+            let said = match &why {
+                ConfigError::Limits(error) => error.to_string(),
+                why => why.to_string(),
+            };
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let governor = start(&good).unwrap();
+        assert_eq!(governor.ledger().unwrap().state().starts, 1);
+    }
+}

@@ -16,4 +16,4 @@ pub use config::{ConfigError, MeterConfig, WindowConfig, exit_code};
 pub use error::Error;
 pub use keys::{read_key, read_public};
 pub use paths::{Paths, init, look, open, read};
-pub use store::{Busy, FileStore, archive, locked};
+pub use store::{Busy, FileStore, archive, locked, owned};

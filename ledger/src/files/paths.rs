@@ -1,5 +1,6 @@
 //! Ledgers by path.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::address::WitnessAt;
@@ -66,13 +67,17 @@ pub fn open(
 /// Reads a ledger that may be in use, without a lock and without its witnesses.
 ///
 /// # Errors
-/// It is not there, or damaged.
+/// [`LedgerError::Missing`], as for who opens it; it is damaged, or cannot be read.
 pub fn read(path: &Path, key: Option<&[u8; 32]>) -> Result<Chain, Error> {
-    let bytes = std::fs::read(path).map_err(Error::file(path))?;
-    replay(&bytes, key).map_err(|corrupt| Error::Ledger {
+    let says = |error| Error::Ledger {
         path: path.to_owned(),
-        error: corrupt.into(),
-    })
+        error,
+    };
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => says(LedgerError::Missing),
+        _ => Error::file(path)(error),
+    })?;
+    replay(&bytes, key).map_err(|corrupt| says(corrupt.into()))
 }
 
 /// What a witness holds of a ledger, which may be in use: without the lock of its file.
@@ -87,8 +92,11 @@ pub fn look(witness: &WitnessAt, ledger: &Chain, index: u16, key: Option<&[u8; 3
             error: LedgerError::WitnessFailed { index, error },
         });
     };
-    let bytes = std::fs::read(path).map_err(Error::file(path))?;
-    Ok(held(&bytes, key))
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(held(&bytes, key)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Held::Absent),
+        Err(error) => Err(Error::file(path)(error)),
+    }
 }
 
 type Opened = (Box<dyn Store + Send>, Vec<Box<dyn Witness + Send>>);

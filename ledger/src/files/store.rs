@@ -53,15 +53,7 @@ impl FileStore {
             }
             Err(error) => return Err(error.into()),
         };
-        lock(&file)?;
-        let metadata = file.metadata()?;
-        // A new segment may have taken its place before the lock was had.
-        if !is_same(&metadata, &fs::metadata(&path)?) {
-            return Err(Busy::Locked);
-        }
-        if !is_private(&metadata) {
-            return Err(Busy::Mode(metadata.mode() & 0o777));
-        }
+        take(&file, &path)?;
         Ok(Self {
             path,
             file: Some(file),
@@ -80,20 +72,45 @@ impl FileStore {
     }
 
     fn make(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Whatever a crash has left there is written over, unless another process is making it just now.
+        let path = beside(&self.path, ".next");
+        self.clear(&path)?;
         let mut next = OpenOptions::new()
-            .create(true)
-            .truncate(false)
+            .create_new(true)
             .write(true)
             .read(true)
             .mode(0o600)
-            .open(beside(&self.path, ".next"))?;
+            .open(&path)?;
         next.try_lock()?;
-        next.set_len(0)?;
+        // Another process may have cleared it away before it was locked, and nobody clears away what is.
+        if !is_same(&next.metadata()?, &fs::symlink_metadata(&path)?) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         next.write_all(bytes)?;
         next.sync_all()?;
         self.next = Some(next);
         Ok(())
+    }
+
+    /// Takes away the name of the successor's: whatever has it, by a crash or by anybody, is not written to, nor read, nor its mode
+    /// inherited. Only what another process is making just now stays.
+    fn clear(&self, path: &Path) -> io::Result<()> {
+        let there = match fs::symlink_metadata(path) {
+            Ok(there) => there,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let file = self.file.as_ref().map(File::metadata).transpose()?;
+        // A crash between linking the first file to its name and unlinking this one leaves a name of the file itself.
+        let is_own = file.is_some_and(|file| is_same(&file, &there));
+        let _lock = match there.is_file() && !is_own {
+            true => {
+                let found = File::open(path)?;
+                found.try_lock()?;
+                Some(found)
+            }
+            false => None,
+        };
+        fs::remove_file(path)
     }
 
     fn replace(&mut self, keep: Option<u64>) -> io::Result<()> {
@@ -150,8 +167,10 @@ impl Store for FileStore {
     }
 
     fn stage(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.make(bytes)
-            .map_err(|error| failed("make a new segment", &error))
+        self.make(bytes).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => failed("make a new segment: another process has FILE.next open", &error),
+            _ => failed("make a new segment", &error),
+        })
     }
 
     fn promote(&mut self, keep: Option<u64>) -> Result<(), StoreError> {
@@ -167,9 +186,42 @@ impl Store for FileStore {
 pub fn locked(path: &Path) -> Result<Box<dyn Store + Send>, Error> {
     match FileStore::lock(path) {
         Ok(store) => Ok(Box::new(store)),
-        Err(Busy::Locked) => Err(Error::Locked(path.to_owned())),
-        Err(Busy::Mode(shown)) => Err(Error::mode(path, shown)),
-        Err(Busy::System(error)) => Err(Error::file(path)(error)),
+        Err(busy) => Err(said(path, busy)),
+    }
+}
+
+/// A file that is there, for writing, locked: what [`FileStore::lock`] asks of a ledger's file, for a program with a file of another form.
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Mode`], [`Error::File`].
+pub fn owned(path: &Path) -> Result<File, Error> {
+    let open = || {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        take(&file, path)?;
+        Ok(file)
+    };
+    open().map_err(|busy| said(path, busy))
+}
+
+/// Locks the file that was opened by this name, and sees to it that it still has it and is its owner's alone.
+fn take(file: &File, path: &Path) -> Result<(), Busy> {
+    lock(file)?;
+    let metadata = file.metadata()?;
+    // A new segment may have taken its place before the lock was had.
+    if !is_same(&metadata, &fs::metadata(path)?) {
+        return Err(Busy::Locked);
+    }
+    if !is_private(&metadata) {
+        return Err(Busy::Mode(metadata.mode() & 0o777));
+    }
+    Ok(())
+}
+
+fn said(path: &Path, busy: Busy) -> Error {
+    match busy {
+        Busy::Locked => Error::Locked(path.to_owned()),
+        Busy::Mode(shown) => Error::mode(path, shown),
+        Busy::System(error) => Error::file(path)(error),
     }
 }
 

@@ -57,10 +57,14 @@ pub(crate) fn genesis() -> Genesis {
 impl World {
     /// A ledger that has just been begun.
     pub(crate) fn new() -> Self {
+        Self::with_witnesses(2)
+    }
+
+    pub(crate) fn with_witnesses(number: usize) -> Self {
         let power = Power::default();
         let world = Self {
             ledger: Disk::new(&power),
-            witnesses: vec![Disk::new(&power), Disk::new(&power)],
+            witnesses: (0..number).map(|_| Disk::new(&power)).collect(),
             power,
             settings: Settings {
                 key: Some(KEY),
@@ -238,6 +242,41 @@ fn segments_follow_each_other_and_keep_what_windows_need() {
     assert!((180 * 900..=188 * 900).contains(&counted), "{counted}");
     world.moment.since_boot = now;
     assert_eq!(world.open().unwrap().state().spent, whole);
+}
+
+/// A window of any length counts what is in it, also one that is set only when the segments of that time are long gone.
+#[test]
+fn windows_of_years_forget_nothing() {
+    const DAY: u64 = 86_400_000_000;
+    let mut world = World::new();
+    world.settings.segment = 16_384;
+    let mut ledger = world.open().unwrap();
+    for _ in 0..400 {
+        ledger.draw(us(2 * DAY), 1_000, Purpose::Frame).unwrap();
+    }
+    ledger.close(us(3 * DAY)).unwrap();
+    let mut carried = 0;
+    // Twenty years, a segment for every fifty days.
+    for stretch in 1..150 {
+        let now = us((3 + stretch * 50) * DAY);
+        world.moment.since_boot = now;
+        let mut ledger = world.open().unwrap();
+        ledger.draw(now, 1_000, Purpose::Frame).unwrap();
+        ledger.rotate(now).unwrap();
+        ledger.close(now).unwrap();
+        let chain = replay(&world.ledger.bytes(), Some(&KEY)).unwrap();
+        let spent = (400 + stretch) * 1_000;
+        assert_eq!(
+            (chain.state.spent, chain.charged_within(u32::MAX)),
+            (spent, spent)
+        );
+        carried = chain.records.len();
+    }
+    assert!(carried < 200, "{carried} records of a new segment");
+    // A window that lasts for two years counts what two years have seen, not a bit less.
+    let chain = replay(&world.ledger.bytes(), Some(&KEY)).unwrap();
+    let within = chain.charged_within(730 * 86_400);
+    assert!((14_000..=20_000).contains(&within), "{within}");
 }
 
 #[test]

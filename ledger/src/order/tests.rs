@@ -27,13 +27,13 @@ fn ledger() -> Chain {
         since_boot: us(1),
         wall: WALL,
     };
-    let mut chain = replay(&segment::first(None, moment, &genesis).unwrap().0, None).unwrap();
+    let mut chain = replay(&segment::first(None, moment, &genesis, 1).unwrap().0, None).unwrap();
     let applied = Entry::Witness {
         index: 0,
         order: [4; 16],
     };
     chain.records = vec![
-        ([10; 32], Entry::Open),
+        ([10; 32], Entry::Open { witnesses: 1 }),
         ([11; 32], Entry::Reserve),
         ([12; 32], applied),
         ([13; 32], Entry::Reserve),

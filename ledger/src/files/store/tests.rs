@@ -71,6 +71,44 @@ fn a_segment_is_kept_whatever_has_its_name() {
     );
 }
 
+/// What lies at the successor's name is taken away before it is made: nobody who has it open, or another name of it, has the new file.
+#[test]
+fn what_lies_where_the_successor_is_made_is_not_used() {
+    let (folder, path, mut store) = begun();
+    let (next, other) = (beside(&path, ".next"), folder.path().join("other"));
+    fs::write(&other, b"another's").unwrap();
+    let lay = |how: usize| match how {
+        0 => {
+            fs::write(&next, b"anything").unwrap();
+            fs::set_permissions(&next, fs::Permissions::from_mode(0o666)).unwrap();
+        }
+        1 => fs::hard_link(&path, &next).unwrap(),
+        2 => fs::hard_link(&other, &next).unwrap(),
+        3 => symlink(&other, &next).unwrap(),
+        _ => symlink(folder.path().join("nowhere"), &next).unwrap(),
+    };
+    for how in 0..5 {
+        lay(how);
+        let bytes = [how as u8];
+        store.stage(&bytes).unwrap();
+        store.promote(None).unwrap();
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert!(metadata.is_file() && metadata.nlink() == 1, "{how}");
+        assert_eq!(metadata.mode() & 0o777, 0o600, "{how}");
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert!(!next.exists() && fs::read(&other).unwrap() == b"another's");
+        assert!(is_locked(&path));
+    }
+    // A beginning, too.
+    lay(0);
+    fs::rename(&next, folder.path().join("first.next")).unwrap();
+    let first = folder.path().join("first");
+    let mut store = FileStore::lock(&first).unwrap();
+    store.stage(b"first").unwrap();
+    store.promote(None).unwrap();
+    assert_eq!(fs::metadata(&first).unwrap().mode() & 0o777, 0o600);
+}
+
 #[test]
 fn a_file_that_others_can_change_or_lock_is_refused() {
     let (_folder, path, store) = begun();

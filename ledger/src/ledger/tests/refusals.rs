@@ -5,9 +5,16 @@ use super::*;
 use crate::replay::Flaw;
 use crate::witness::{SLOT_LEN, held};
 
+/// A start of the ledger with two witnesses.
+const OPEN: Entry = Entry::Open { witnesses: 2 };
+
 /// A ledger that was used and closed, and what was on all disks before its last program ran.
 fn used() -> (World, Vec<Vec<u8>>) {
-    let mut world = World::new();
+    used_with(2)
+}
+
+fn used_with(witnesses: usize) -> (World, Vec<Vec<u8>>) {
+    let mut world = World::with_witnesses(witnesses);
     let mut ledger = world.open().unwrap();
     for _ in 0..5 {
         ledger.draw(us(1_000_000), 900, Purpose::Frame).unwrap();
@@ -237,12 +244,25 @@ fn records_of_the_right_hash_and_the_wrong_content() {
         },
         order: NO_ORDER,
     };
-    assert_eq!(forge(Entry::Open, |state| state.starts += 2), Flaw::Counts);
-    assert_eq!(forge(Entry::Open, |_| {}), Flaw::Counts);
+    assert_eq!(forge(OPEN, |state| state.starts += 2), Flaw::Counts);
+    assert_eq!(forge(OPEN, |_| {}), Flaw::Counts);
+    for witnesses in [0, 1, 3] {
+        let other = Entry::Open { witnesses };
+        assert_eq!(forge(other, |state| state.starts += 1), Flaw::Place);
+    }
     assert_eq!(forge(Entry::Reserve, |_| {}), Flaw::Place);
     assert_eq!(forge(Entry::Close, |_| {}), Flaw::Place);
     assert_eq!(forge(Entry::Past, |_| {}), Flaw::Place);
-    assert_eq!(forge(Entry::Id { id: [0; 32] }, |_| {}), Flaw::Place);
+    assert_eq!(
+        forge(
+            Entry::Id {
+                id: [0; 32],
+                witnesses: 2
+            },
+            |_| {}
+        ),
+        Flaw::Place
+    );
     assert_eq!(forge(raise, |_| {}), Flaw::Counts);
     assert_eq!(forge(raise, |state| state.order += 1), Flaw::Counts);
     // No record that is: a window has a length.
@@ -257,9 +277,9 @@ fn records_of_the_right_hash_and_the_wrong_content() {
     let lower = |state: &mut State| state.spent -= 1;
     let open = |change: fn(&mut State)| {
         // A start that takes something back.
-        forge(Entry::Open, change)
+        forge(OPEN, change)
     };
-    assert_eq!(forge(Entry::Open, lower), Flaw::Counts);
+    assert_eq!(forge(OPEN, lower), Flaw::Counts);
     assert_eq!(
         open(|state| {
             state.starts += 1;
@@ -298,13 +318,13 @@ fn two_histories() {
     assert!(matches!(refusal(&copy), LedgerError::Behind { .. }));
     // And as long as the other, but different.
     let lone = World {
-        witnesses: vec![Disk::new(&world.power)],
+        witnesses: vec![Disk::new(&world.power), Disk::new(&world.power)],
         ..copy.clone()
     };
     let genesis = replay(&lone.ledger.bytes(), Some(&KEY)).unwrap();
-    SlotWitness::new(Box::new(lone.witnesses[0].clone()), Some(KEY))
-        .begin(&genesis.at())
-        .unwrap();
+    for mut witness in lone.stores() {
+        witness.begin(&genesis.at()).unwrap();
+    }
     let mut other = lone.open().unwrap();
     other.draw(us(1_000_000), 2, Purpose::Repeat).unwrap();
     other.close(us(1_000_000)).unwrap();
@@ -345,12 +365,8 @@ fn a_witness_that_is_missing_damaged_or_anothers() {
 /// together they would undo a block, and neither takes a key or an older copy.
 #[test]
 fn a_witness_that_lost_its_later_head_is_not_sound() {
-    let (world, _) = used();
+    let (world, _) = used_with(1);
     let (ledger, witness) = (world.ledger.bytes(), world.witnesses[0].bytes());
-    let world = World {
-        witnesses: world.witnesses[..1].to_vec(),
-        ..world
-    };
     world
         .ledger
         .put(Some(ledger[..ledger.len() - RECORD_LEN].to_vec()));
@@ -401,17 +417,99 @@ fn a_lost_witness_is_begun_anew_by_order() {
     assert_eq!(spent, 8 * 900);
 }
 
+/// The number of witnesses is the ledger's: one that is left out could be put back unseen, and one more takes an order.
+#[test]
+fn all_witnesses_are_named_and_no_others() {
+    let (world, _) = used();
+    let named = |names: &[usize]| World {
+        witnesses: names.iter().map(|&name| world.witnesses[name].clone()).collect(),
+        ..world.clone()
+    };
+    let refused = |named, number| LedgerError::Witnesses { named, number };
+    for one in [0, 1] {
+        assert_eq!(refusal(&named(&[one])), refused(1, 2));
+    }
+    assert_eq!(refusal(&named(&[0, 1, 1])), refused(3, 2));
+    assert_eq!(refusal(&named(&[])), LedgerError::NoWitness);
+    // Over a new segment as well.
+    let mut ledger = world.open().unwrap();
+    ledger.rotate(us(2_000_000)).unwrap();
+    drop(ledger);
+    assert_eq!(refusal(&named(&[0])), refused(1, 2));
+    // No limit's order helps, nor one for a witness that is not named.
+    let cap = Cap {
+        limit: Limit::Total,
+        bits: 2_000_000,
+    };
+    let with = |world: &World, order| world.open_with(&[], Some(&order)).map(drop);
+    let order = world.order(Action::Cap(cap), 2);
+    assert_eq!(with(&named(&[0]), order), Err(refused(1, 2)));
+    let order = world.order(Action::Witness(1), 2);
+    assert_eq!(with(&named(&[0]), order), Err(OrderError::Subject.into()));
+    // A third by order; from then on there are three.
+    let mut more = world.clone();
+    more.witnesses.push(Disk::new(&world.power));
+    let order = world.order(Action::Witness(2), 2);
+    with(&more, order).unwrap();
+    assert_eq!(refusal(&world), refused(2, 3));
+    assert_eq!(more.open().unwrap().chain().witnesses, 3);
+}
+
+/// All witnesses are lost at once: an order for each, the first place first. The number stays.
+#[test]
+fn witnesses_that_are_lost_together_are_begun_anew_one_by_one() {
+    let (world, _) = used();
+    let spent = replay(&world.ledger.bytes(), Some(&KEY)).unwrap().state.spent;
+    world.witnesses.iter().for_each(|witness| witness.put(None));
+    let first = World {
+        witnesses: world.witnesses[..1].to_vec(),
+        ..world.clone()
+    };
+    drop(
+        first
+            .open_with(&[], Some(&world.order(Action::Witness(0), 2)))
+            .unwrap(),
+    );
+    let refused = LedgerError::Witnesses { named: 1, number: 2 };
+    assert_eq!(refusal(&first), refused);
+    assert_eq!(refusal(&world), LedgerError::WitnessMissing { index: 1 });
+    drop(
+        world
+            .open_with(&[], Some(&world.order(Action::Witness(1), 2)))
+            .unwrap(),
+    );
+    assert_eq!(world.open().unwrap().state().spent, spent);
+}
+
+/// A ledger in which no record says how many witnesses there are: the first start that counts them does.
+#[test]
+fn a_ledger_of_before_gets_its_number_of_witnesses() {
+    let world = World::new();
+    let (bytes, chain) = segment::first(Some(&KEY), world.moment, &genesis(), 0).unwrap();
+    world.ledger.put(Some(bytes));
+    for witness in &world.witnesses {
+        witness.put(None);
+    }
+    for mut witness in world.stores() {
+        witness.begin(&chain.at()).unwrap();
+    }
+    assert_eq!(chain.witnesses, 0);
+    assert_eq!(world.open().unwrap().chain().witnesses, 2);
+    let fewer = World {
+        witnesses: world.witnesses[..1].to_vec(),
+        ..world
+    };
+    let refused = LedgerError::Witnesses { named: 1, number: 2 };
+    assert_eq!(refusal(&fewer), refused);
+}
+
 /// A ledger that is an older copy, of which its witness knows: the operators take the witness's count, and no power loss on
 /// the way loses it.
 #[test]
 fn an_older_copy_goes_on_by_order_from_the_witnesss_count() {
     for step in 0.. {
-        let (world, before) = used();
+        let (world, before) = used_with(1);
         world.ledger.put(Some(before[0].clone()));
-        let world = World {
-            witnesses: world.witnesses[..1].to_vec(),
-            ..world
-        };
         world.power.fail_after(step);
         let opened = world.open_with(&[], Some(&world.order(Action::Witness(0), 2)));
         let failed = world.power.is_off();
