@@ -55,7 +55,7 @@ pub struct Args {
     /// Bits that may leave over the lifetime of this process
     #[arg(long, value_name = "BITS")]
     pub total: Option<u64>,
-    /// The ledger that holds the budget from start to start (`weir ledger init` begins one); its witnesses are in the file
+    /// The ledger that holds the budget from start to start (`weir ledger init` begins it, once, when the weights are made); its witnesses are in the file
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
     /// Appends every answer to this file as a line of JSON
