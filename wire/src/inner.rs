@@ -444,8 +444,13 @@ impl InnerSession {
     }
 
     fn answer(&mut self, now: Instant, session: u64, format: Format, kind: Kind) {
-        let is_open = self.session() == Some(session);
-        self.say(now, session, format, kind, is_open);
+        // SPEC 6.3: the open session's answer is kept, or, while none is open, that of the one that was closed last.
+        let is_closed = |(id, _)| id == session;
+        let is_kept = match &self.open {
+            Some(open) => open.id == session,
+            None => self.closed.is_some_and(is_closed),
+        };
+        self.say(now, session, format, kind, is_kept);
     }
 
     /// Queues a control frame. There is one at most: a later answer replaces an earlier one, but nothing about some
