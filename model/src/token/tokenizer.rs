@@ -132,7 +132,7 @@ impl Tokenizer {
         &self.bytes[start..end]
     }
 
-    /// The bytes of tokens, one after the other. They need not be UTF-8: see [`Utf8Stream`].
+    /// The bytes of tokens, one after the other. They need not be UTF-8: see [`Utf8Stream`](crate::Utf8Stream).
     pub fn decode(&self, tokens: &[Token]) -> Vec<u8> {
         tokens
             .iter()
