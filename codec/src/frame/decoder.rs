@@ -67,11 +67,6 @@ impl<P: Predict> Decoder<P> {
     pub fn live(&self) -> impl Iterator<Item = u8> {
         self.reader.batch.live().map(|(slot, _)| slot)
     }
-
-    /// The weak model.
-    pub fn model(&self) -> &P {
-        &self.reader.batch.model
-    }
 }
 
 impl<P: Predict> Begun<'_, P> {

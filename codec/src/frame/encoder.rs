@@ -57,9 +57,4 @@ impl<P: Predict> Encoder<P> {
     pub fn live(&self) -> impl Iterator<Item = u8> {
         self.writer.batch.live().map(|(slot, _)| slot)
     }
-
-    /// The weak model.
-    pub fn model(&self) -> &P {
-        &self.writer.batch.model
-    }
 }

@@ -96,11 +96,6 @@ impl<P: Predict> Decoder<P> {
         self.reader.batch.live().map(|(slot, _)| slot)
     }
 
-    /// The weak model.
-    pub fn model(&self) -> &P {
-        &self.reader.batch.model
-    }
-
     /// Takes the next piece; zeros at its end may be left out of `code`. [`Decoder::advance`] gives what it says.
     ///
     /// # Errors
