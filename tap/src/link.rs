@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::netlink::{self, Status, attribute, find, messages, request};
 use crate::raw;
@@ -122,12 +122,15 @@ impl Link {
             self.is_gone.get()
         };
         ensure!(!is_gone(), GONE);
-        if let Err(error) = self.set(0) {
-            ensure!(!is_gone(), GONE);
-            return Err(error);
+        // Whoever renamed it may set it up as the next step.
+        for _ in 0..8 {
+            self.set(0)
+                .map_err(|error| if is_gone() { anyhow!(GONE) } else { error })?;
+            if !self.status()?.is_up {
+                return Ok(());
+            }
         }
-        ensure!(!self.status()?.is_up, "somebody has set it up again");
-        Ok(())
+        bail!("somebody sets it up again and again")
     }
 
     /// Why frames of an interface with this status may not all be counted.
